@@ -1,0 +1,58 @@
+# Everything runs in .venv, which is made on the first use; `make` alone lists the commands.
+.DEFAULT_GOAL := help
+.PHONY: help env ffcv demo test check format constraints
+
+# The first Python on the path that is new enough and can make virtual environments.
+PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+
+# Data sets that lie beside the repository are found without a word.
+ifneq ($(wildcard ../shared),)
+export LIGHTNING_NAS_DATA ?= $(abspath ../shared)
+endif
+
+help:  ## List the commands.
+	@sed -n 's/^\([a-z]*\):.*  ## /make \1\t/p' Makefile | expand -t 20
+
+env: .venv/.complete  ## Make .venv with everything in it, exactly as constraints.txt says.
+
+# uv reads no settings of pip. That matters: such settings may offer a build of torch that torchvision does
+# not fit, and then neither torchvision nor lightning can be imported. The trial import writes bytecode even
+# where Python is told not to: every later start takes a third of the time.
+.venv/.complete: pyproject.toml constraints.txt make/ffcv.sh
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module (Debian: python3-venv)." >&2; exit 1; }
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || \
+		{ $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt uv; }
+	$(BIN)/uv pip install --python .venv --constraint constraints.txt --editable '.[dev,wandb]'
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import torchvision, lightning' >/dev/null 2>&1 || \
+		{ echo "torch and torchvision in .venv do not fit each other: remove .venv, and with it any setting that replaces torch." >&2; exit 1; }
+	@sh make/ffcv.sh
+	@touch $@
+
+ffcv: .venv/.complete  ## Add FFCV to an environment that was made without it.
+	@sh make/ffcv.sh
+
+demo: .venv/.complete  ## Run the demonstration.
+	$(BIN)/python examples/demo.py
+
+# One thread for each test process, because the processes fill the cores already.
+test: .venv/.complete  ## Run all tests and the examples in docstrings.
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
+		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300
+
+check: .venv/.complete  ## Check style, types and layers.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.complete  ## Format the code and mend what ruff can mend.
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+constraints: .venv/.complete  ## Renew constraints.txt with the newest versions.
+	{ printf '# Exact versions of everything, for Linux on x86-64 with Python 3.11. Renew with: make constraints\n'; \
+		$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --all-extras pyproject.toml \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28; } >constraints.new
+	mv constraints.new constraints.txt

@@ -1,0 +1,140 @@
+"""Ranks the paths of a space by their one-shot scores, and says how far that ranking can be trusted."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+
+from lightning_nas.data import ImageDataModule
+from lightning_nas.density import mean_distances, probe_indices
+from lightning_nas.errors import NASError
+from lightning_nas.evaluation import Scores, select_paths
+from lightning_nas.evaluation.selection import ENUMERABLE, PathSelection
+from lightning_nas.files import written_whole
+from lightning_nas.module import SupernetModule
+from lightning_nas.ranking import TabularBenchmark, density_bias, ranking_metrics
+from lightning_nas.spaces import SearchSpace
+
+
+class Ranking(Callback):
+    """Scores paths at every validation, and compares the ranking with ground truth where a table is given.
+
+    During ``fit`` the criteria are logged as ``ranking/...`` at every validation, so the Trainer's
+    ``check_val_every_n_epoch`` says how often. ``validate`` writes ``ranking.csv`` and ``ranking.json`` into
+    the run directory, with the density bias of the ranking; ``test`` writes ``test_ranking.*`` from the test
+    split.
+
+    Args:
+        benchmark: CSV file of ground truth, ``arch,<dataset>,...``; None ranks without comparing.
+        dataset: Column of the table; None takes the only one.
+        paths: ``all``, or how many paths to draw.
+        probe_size: Validation images on which densities are measured.
+    """
+
+    def __init__(
+        self,
+        benchmark: str | None = None,
+        dataset: str | None = None,
+        paths: PathSelection = "all",
+        probe_size: int = 64,
+    ) -> None:
+        self.benchmark = benchmark
+        self.dataset = dataset
+        self.paths = paths
+        self.probe_size = probe_size
+        self._truth: dict[str, float] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Chooses the paths and reads the table, before anything is trained.
+
+        Raises:
+            NASError: The space cannot be enumerated, or the table does not fit the space.
+        """
+        if not isinstance(pl_module, SupernetModule) or stage == "predict":
+            return
+        pl_module.eval_paths = select_paths(pl_module.space, self.paths)
+        if self.benchmark is not None:
+            self._truth = _ground_truth(self.benchmark, self.dataset, pl_module.space)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the criteria, and writes them where the run is a validation."""
+        if trainer.sanity_checking or not isinstance(pl_module, SupernetModule):
+            return
+        scores = pl_module.scores.scores()
+        truth = self._truth_of(pl_module)
+        metrics = {} if truth is None else ranking_metrics(scores.accuracy, truth)
+        logged = {f"ranking/{key}": float(value) for key, value in metrics.items() if key != "n"}
+        pl_module.log_dict(logged, rank_zero_only=True)
+        if trainer.state.fn == "validate":
+            self._report(trainer, pl_module, scores, prefix="")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the criteria on the test split."""
+        assert isinstance(pl_module, SupernetModule)
+        self._report(trainer, pl_module, pl_module.scores.scores(), prefix="test_")
+
+    def _truth_of(self, module: SupernetModule) -> NDArray[np.float64] | None:
+        if self._truth is None:
+            return None
+        return np.array([self._truth[module.space.encode(path)] for path in module.eval_paths])
+
+    def _report(self, trainer: Trainer, module: SupernetModule, scores: Scores, prefix: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        truth = self._truth_of(module)
+        report: dict[str, Any] = {"n": len(module.eval_paths)}
+        if truth is not None:
+            report |= ranking_metrics(scores.accuracy, truth) | self._bias(trainer, module, scores, truth)
+        root = Path(trainer.default_root_dir)
+        _write_rows(root / f"{prefix}ranking.csv", module, scores, truth)
+        with written_whole(root / f"{prefix}ranking.json") as temporary:
+            temporary.write_text(
+                json.dumps({key: _null_for_nan(value) for key, value in report.items()}, indent=2) + "\n"
+            )
+
+    def _bias(
+        self, trainer: Trainer, module: SupernetModule, scores: Scores, truth: NDArray[np.float64]
+    ) -> dict[str, float]:
+        """Density bias, where densities can be known: of a space that can be enumerated."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if module.space.size > ENUMERABLE or not isinstance(data, ImageDataModule):
+            return {}
+        # Seed 0 and not the run's: two runs are compared on the same images.
+        images, labels = data.validation_images(probe_indices(data.num_val, self.probe_size, seed=0))
+        distance = mean_distances(module.supernet, tuple(module.space), images, labels, "functional")
+        ranked = np.array([distance[module.space.index(path)] for path in module.eval_paths])
+        return vars(density_bias(ranked, scores.accuracy, truth)).copy()
+
+
+def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[str, float]:
+    if space.size > ENUMERABLE:
+        raise NASError(
+            f"ranking.benchmark is {file!r}, but a table cannot hold the {space.size:.3g} paths of the space"
+        )
+    table = TabularBenchmark.read(file)
+    costs = {space.encode(path): space.cost(path) for path in space}
+    table.check(costs, {arch: (cost.params, cost.macs) for arch, cost in costs.items()})
+    return table.column(dataset)
+
+
+def _write_rows(
+    path: Path, module: SupernetModule, scores: Scores, truth: NDArray[np.float64] | None
+) -> None:
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(["arch", "accuracy", "loss", "ground_truth", "params", "macs"])
+        for i, path_ in enumerate(module.eval_paths):
+            cost = module.space.cost(path_)
+            known = "" if truth is None else float(truth[i])
+            row = [float(scores.accuracy[i]), float(scores.loss[i]), known, cost.params, cost.macs]
+            writer.writerow([module.space.encode(path_), *row])
+
+
+def _null_for_nan(value: float) -> float | None:
+    """NaN is not JSON."""
+    return None if math.isnan(value) else value

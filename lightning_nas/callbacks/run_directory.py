@@ -1,0 +1,58 @@
+"""The rules of a run directory: nothing is overwritten, and a resumed run continues its files."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from lightning_nas.callbacks.metrics_file import MetricsFile
+from lightning_nas.errors import NASError
+
+ROWS = "lightning_nas_metrics_rows"
+
+
+class RunDirectory(Callback):
+    """Guards the files of a run, which is ``trainer.default_root_dir`` itself."""
+
+    def __init__(self) -> None:
+        self._rows: int | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuses to train from scratch over an earlier run; drops what it logged after the checkpoint.
+
+        Raises:
+            NASError: The directory holds a checkpoint, and the run does not continue from one.
+        """
+        last = Path(trainer.default_root_dir) / "last.ckpt"
+        fresh = trainer.ckpt_path is None
+        if fresh and last.exists() and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise NASError(
+                f"trainer.default_root_dir {trainer.default_root_dir!r} already holds a run: continue it with "
+                "--ckpt_path last, or choose another directory"
+            )
+        for logger in _metrics_files(trainer):
+            logger.truncate(0 if fresh else logger.rows if self._rows is None else self._rows)
+
+    def on_save_checkpoint(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Writes pending rows, so that no checkpoint is ahead of its metrics, and says how many belong to it."""
+        for logger in _metrics_files(trainer):
+            logger.save()
+            checkpoint[ROWS] = logger.rows
+
+    def on_load_checkpoint(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Remembers how many rows to keep."""
+        self._rows = checkpoint.get(ROWS)
+
+
+def _metrics_files(trainer: Trainer) -> list[MetricsFile]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]

@@ -1,0 +1,107 @@
+"""Checkpoints that describe their search space in plain types, and are refused by name where they do not fit."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_nas.errors import NASError
+from lightning_nas.spaces import NormPolicy, SearchSpace, Supernet
+
+KEY = "lightning_nas"
+FORMAT = 1
+
+
+def describe(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy, **facts: Any) -> None:
+    """Adds to a checkpoint what later verbs need to rebuild the supernet.
+
+    Args:
+        checkpoint: What Lightning is about to save.
+        space: The space of the supernet, with the data that it was built for.
+        norm: Batch-norm of the supernet.
+        facts: More of plain types.
+    """
+    checkpoint[KEY] = {"format": FORMAT, "space": space.describe(), "norm": vars(norm).copy(), **facts}
+
+
+def require(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy) -> dict[str, Any]:
+    """What ``describe`` wrote, if it fits.
+
+    Raises:
+        NASError: The checkpoint is not of lightning_nas, or of another space, other data or batch-norm.
+    """
+    if KEY not in checkpoint:
+        raise NASError("the checkpoint was not written by lightning_nas: it describes no search space")
+    found: dict[str, Any] = checkpoint[KEY]
+    if found["format"] != FORMAT:
+        raise NASError(f"the checkpoint has format {found['format']}: this version reads format {FORMAT}")
+    wanted = space.describe()
+    if found["space"]["class_path"] != wanted["class_path"]:
+        raise NASError(
+            f"the checkpoint holds the space {found['space']['class_path']}, but model.space is "
+            f"{wanted['class_path']}"
+        )
+    for key, value in wanted["init_args"].items():
+        if found["space"]["init_args"].get(key) != value:
+            raise NASError(
+                f"the checkpoint was trained with {key} {found['space']['init_args'].get(key)}, but model.space "
+                f"has {key} {value}"
+            )
+    for key, value in vars(norm).items():
+        if found["norm"][key] != value:
+            raise NASError(
+                f"the checkpoint was trained with norm.{key} {found['norm'][key]}, but model.norm.{key} is {value}"
+            )
+    return found
+
+
+def last(root: Path) -> Path:
+    """The checkpoint that continues the run in ``root``.
+
+    Raises:
+        NASError: There is none.
+    """
+    path = root / "last.ckpt"
+    if not path.is_file():
+        raise NASError(f"ckpt_path is 'last', but there is no {path}: set trainer.default_root_dir to a run")
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint without running any code that it may contain.
+
+    Raises:
+        NASError: The file is missing, damaged, or holds more than tensors and plain types.
+    """
+    if not path.is_file():
+        raise NASError(f"ckpt_path is {str(path)!r}, but there is no such file")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise NASError(
+            f"ckpt_path {str(path)!r} is damaged or no checkpoint: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise NASError(f"ckpt_path {str(path)!r} holds a {type(loaded).__name__}, not a checkpoint")
+    return loaded
+
+
+def load_supernet(path: Path) -> Supernet:
+    """The supernet of a checkpoint with its trained weights; the checkpoint is all that is needed.
+
+    Raises:
+        NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
+    """
+    loaded = read(path)
+    if KEY not in loaded:
+        raise NASError(
+            f"ckpt_path {str(path)!r} was not written by lightning_nas: it describes no search space"
+        )
+    description = loaded[KEY]
+    space = SearchSpace.from_description(description["space"])
+    supernet = space.build_supernet(norm=NormPolicy(**description["norm"]))
+    prefix = "supernet."
+    weights = {key: value for key, value in loaded["state_dict"].items() if key.startswith(prefix)}
+    supernet.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items()})
+    return supernet

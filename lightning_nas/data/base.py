@@ -1,0 +1,242 @@
+"""What the framework asks of a dataset, whichever way its images are stored."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from lightning_nas.data.augment import channel_statistics
+from lightning_nas.data.resident import Batch, EvaluationLoader, ImageSet, ResidentLoader
+from lightning_nas.errors import NASError
+from lightning_nas.random import Stream, generator, resolve_seed
+
+
+def check_at_least(minimum: int, **values: int) -> None:
+    """Checks arguments that have a smallest sensible value.
+
+    Args:
+        minimum: The smallest valid value.
+        values: The arguments by name.
+
+    Raises:
+        NASError: If one of them is smaller.
+    """
+    for name, value in values.items():
+        if value < minimum:
+            raise NASError(f"{name} is {value}, but must be at least {minimum}.")
+
+
+def stratified_order(labels: Tensor, split_seed: int) -> Tensor:
+    """A random order of images in which every stretch holds the classes in their overall proportions.
+
+    Splits are consecutive stretches of it. A beginning of a split is therefore a fair sample of the split.
+
+    Args:
+        labels: Class of each image, ``N``.
+        split_seed: Seed of the split. It is not the run's seed, because runs of any seed and the ground truth
+            must agree on what is held out.
+
+    Returns:
+        A permutation of the image numbers, int64, ``N``.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> sorted(labels[stratified_order(labels, 0)[:2]].tolist())
+        [0, 1]
+    """
+    rng = generator(split_seed, Stream.SPLIT)
+    classes = labels.numpy()
+    shuffled = rng.permutation(len(classes))
+    places = np.empty(len(classes))
+    for label in np.unique(classes):
+        members = shuffled[classes[shuffled] == label]
+        # Spread evenly over [0, 1); the common shift keeps classes from lining up in the order of their labels.
+        places[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return torch.from_numpy(np.argsort(places))
+
+
+class ImageDataModule(LightningDataModule, ABC):
+    """A labelled image dataset with a training, a validation and a test split.
+
+    All loaders yield batches ``(x, y)``: normalised float32 images, ``B x C x H x W``, and int64 labels, ``B``.
+    The attributes below are set by the constructor, before any image is read, so that a model can be built
+    from them.
+
+    Attributes:
+        name: Name of the dataset in tables of ground truth.
+        num_classes: Number of classes.
+        in_channels: Number of channels of an image.
+        image_size: Height and width of an image.
+        num_val: Number of validation images.
+        batch_size: Number of training images per batch and process.
+        eval_batch_size: Number of images per batch in evaluation.
+    """
+
+    name: str
+    num_classes: int
+    in_channels: int
+    image_size: int
+    num_val: int
+
+    def __init__(self, batch_size: int, eval_batch_size: int, seed: int | None = None) -> None:
+        """Remembers what all datasets have in common.
+
+        Args:
+            batch_size: Number of training images per batch and process.
+            eval_batch_size: Number of images per batch in evaluation.
+            seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
+
+        Raises:
+            NASError: If a batch size is below 1 or the seed is negative.
+        """
+        super().__init__()
+        check_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_at_least(0, seed=0 if seed is None else seed)
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self._seed = seed
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training order and of augmentation."""
+        return resolve_seed(self._seed)
+
+    def with_seed(self, seed: int) -> Self:
+        """The same images in the order and with the augmentation of another seed; the images are shared."""
+        other = copy.copy(self)
+        other._seed = seed
+        return other
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among all that train together."""
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes that train together."""
+        return self.trainer.world_size if self.trainer else 1
+
+    @abstractmethod
+    def train_dataloader(self) -> Iterable[Batch]:
+        """Shuffled and augmented training batches of this process."""
+
+    @abstractmethod
+    def val_dataloader(self) -> Iterable[Batch]:
+        """Validation batches of this process."""
+
+    @abstractmethod
+    def test_dataloader(self) -> Iterable[Batch]:
+        """Test batches of this process."""
+
+    def predict_dataloader(self) -> Iterable[Batch]:
+        """The test batches."""
+        return self.test_dataloader()
+
+    @abstractmethod
+    def validation_images(self, indices: Sequence[int]) -> Batch:
+        """Chosen images of the validation split, normalised and not augmented.
+
+        Args:
+            indices: Which images, each in ``[0, num_val)``. The split is in random order, so that its first
+                ``n`` images are as good a sample as any.
+
+        Returns:
+            The images, float32, ``len(indices) x C x H x W``, and their labels, int64, ``len(indices)``.
+        """
+
+
+class RawSplits(NamedTuple):
+    """Pixel values, uint8, ``N x C x H x W``, and labels, int64, ``N``, of each split."""
+
+    train: Batch
+    val: Batch
+    test: Batch
+
+
+class ResidentDataModule(ImageDataModule):
+    """A dataset that fits in memory; subclasses read its splits."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        eval_batch_size: int,
+        crop_padding: int,
+        flip: bool,
+        split_seed: int,
+        seed: int | None,
+    ) -> None:
+        """Remembers what all resident datasets have in common.
+
+        Args:
+            batch_size: Number of training images per batch and process.
+            eval_batch_size: Number of images per batch in evaluation.
+            crop_padding: Zero pixels added at each side before a random crop of training images; 0 for no crop.
+            flip: Whether half of the training images are mirrored.
+            split_seed: Seed of the split; the same for all runs that are to be compared.
+            seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
+
+        Raises:
+            NASError: If an argument is below its smallest valid value.
+        """
+        super().__init__(batch_size, eval_batch_size, seed)
+        check_at_least(0, crop_padding=crop_padding, split_seed=split_seed)
+        self.crop_padding = crop_padding
+        self.flip = flip
+        self.split_seed = split_seed
+        self._train_loader: ResidentLoader | None = None
+        self._restored: dict[str, Any] | None = None
+
+    @abstractmethod
+    def read_splits(self) -> RawSplits:
+        """Reads all images; called once, when the first of them is needed."""
+
+    @cached_property
+    def _splits(self) -> tuple[ImageSet, ImageSet, ImageSet]:
+        train, val, test = self.read_splits()
+        statistics = channel_statistics(train[0])
+        return ImageSet(*train, *statistics), ImageSet(*val, *statistics), ImageSet(*test, *statistics)
+
+    def train_dataloader(self) -> ResidentLoader:
+        """Shuffled and augmented training batches of this process, from where a checkpoint left off."""
+        self._train_loader = ResidentLoader(
+            self._splits[0],
+            self.batch_size,
+            seed=self.seed,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        if self._restored:
+            self._train_loader.load_state_dict(self._restored)
+            self._restored = None
+        return self._train_loader
+
+    # Lightning also keeps the state of the loader itself, but forgets to restore it where something asks for
+    # the length of the run (as every schedule over the whole run does) before the loops are restored.
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch and position of the training batches."""
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues there with the next training loader."""
+        self._restored = state_dict
+
+    def val_dataloader(self) -> EvaluationLoader:
+        """Validation batches of this process."""
+        return EvaluationLoader(self._splits[1], self.eval_batch_size, self.rank, self.world_size)
+
+    def test_dataloader(self) -> EvaluationLoader:
+        """Test batches of this process."""
+        return EvaluationLoader(self._splits[2], self.eval_batch_size, self.rank, self.world_size)
+
+    def validation_images(self, indices: Sequence[int]) -> Batch:
+        """Chosen images of the validation split, see ``ImageDataModule``."""
+        return self._splits[1].batch(torch.as_tensor(indices, dtype=torch.int64))

@@ -1,0 +1,209 @@
+"""Images held in memory as bytes, and loaders that make batches of them without worker processes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_nas.data.augment import crop, draw_flips, draw_offsets, flip, normalise
+from lightning_nas.errors import NASError
+from lightning_nas.random import Stream, generator
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in memory and how to normalise them.
+
+    Attributes:
+        images: Pixel values, uint8, ``N x C x H x W``.
+        labels: Class of each image, int64, ``N``.
+        mean: Mean of each channel in pixel values, ``C``.
+        std: Standard deviation of each channel in pixel values, ``C``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def batch(self, chosen: slice | Tensor) -> Batch:
+        """Chosen images, normalised and not augmented, and their labels."""
+        return normalise(self.images[chosen], self.mean, self.std), self.labels[chosen]
+
+
+class ResidentLoader:
+    """Shuffled and augmented training batches.
+
+    The order of an epoch is a pure function of the seed and the epoch, the augmentation of a batch one of the
+    seed, the epoch and the batch. So two numbers are all the state there is, and all processes together see
+    what a single one with the same overall batch would.
+
+    Lightning saves ``state_dict`` in its checkpoints and restores it, and tells the epoch to ``sampler``.
+
+    Example:
+        >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+        >>> images = ImageSet(pixels, torch.arange(10), torch.zeros(1), torch.ones(1))
+        >>> loader = ResidentLoader(images, batch_size=4, seed=0)
+        >>> [tuple(x.shape) for x, y in loader]
+        [(4, 1, 8, 8), (4, 1, 8, 8)]
+        >>> loader.state_dict()
+        {'epoch': 0, 'position': 2}
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        *,
+        seed: int,
+        drop_last: bool = True,
+        crop_padding: int = 0,
+        flip: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Prepares the first epoch.
+
+        Args:
+            images: The training images.
+            batch_size: Number of images per batch and process.
+            seed: Seed of the order and of augmentation.
+            drop_last: Whether images that do not fill a batch in all processes wait for another epoch.
+            crop_padding: Zero pixels added at each side before a random crop; 0 for no crop.
+            flip: Whether half of the images are mirrored.
+            rank: Number of this process, in ``[0, world_size)``.
+            world_size: Number of processes.
+
+        Raises:
+            NASError: If there is no batch, or no image for some process in the last one.
+        """
+        self._images = images
+        self._global_batch_size = batch_size * world_size
+        self._seed = seed
+        self._drop_last = drop_last
+        self._crop_padding = crop_padding
+        self._flip = flip
+        self._share = slice(rank, None, world_size)
+        self._epoch = 0
+        self._position = 0
+        self._started = False
+        if len(self) == 0:
+            raise NASError(
+                f"batch_size is {batch_size} on each of {world_size} processes, but there are only {len(images)} "
+                f"training images; it must be at most {len(images) // world_size}."
+            )
+        if not drop_last and 0 < len(images) % self._global_batch_size < world_size:
+            raise NASError(
+                f"batch_size is {batch_size}, which leaves too few of {len(images)} training images in the last "
+                f"batch for {world_size} processes; choose another size or drop the last batch."
+            )
+
+    def __len__(self) -> int:
+        """Number of batches per epoch, the same in all processes."""
+        rounding = 0 if self._drop_last else self._global_batch_size - 1
+        return (len(self._images) + rounding) // self._global_batch_size
+
+    @property
+    def sampler(self) -> "ResidentLoader":
+        """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the beginning of an epoch, unless it is the present one.
+
+        Args:
+            epoch: Number of the epoch.
+        """
+        # Lightning does not restore the state from a checkpoint of on_train_epoch_end, nor does the state tell
+        # that an epoch ended early by limit_train_batches: there this is what makes a resumed run exact.
+        if epoch != self._epoch:
+            self.load_state_dict({"epoch": epoch, "position": 0})
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches given out so far."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to where ``state_dict`` was taken.
+
+        Args:
+            state: As returned by ``state_dict``.
+        """
+        self._epoch, self._position = state["epoch"], state["position"]
+        self._started = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of a restored epoch, or the next epoch where this one has begun."""
+        # Lightning takes len() batches and never exhausts the iterator, so an epoch ends when the next begins.
+        if self._started or self._position >= len(self):
+            self.set_epoch(self._epoch + 1)
+        return self._rest_of_epoch()
+
+    def _rest_of_epoch(self) -> Iterator[Batch]:
+        self._started = True
+        order = torch.from_numpy(
+            generator(self._seed, Stream.ORDER, self._epoch).permutation(len(self._images))
+        )
+        while self._position < len(self):
+            batch = self._batch(order)
+            # Counted before it is given out: checkpoints are saved while the iterator waits at the yield.
+            self._position += 1
+            yield batch
+
+    def _batch(self, order: Tensor) -> Batch:
+        chosen = order[self._position * self._global_batch_size :][: self._global_batch_size]
+        rng = generator(self._seed, Stream.AUGMENT, self._epoch, self._position)
+        images = self._images.images[chosen[self._share]]
+        if self._crop_padding:
+            offsets = draw_offsets(len(chosen), self._crop_padding, rng)
+            images = crop(images, offsets[self._share], self._crop_padding)
+        if self._flip:
+            images = flip(images, draw_flips(len(chosen), rng)[self._share])
+        return normalise(images, self._images.mean, self._images.std), self._images.labels[
+            chosen[self._share]
+        ]
+
+
+class EvaluationLoader:
+    """Every image once, in order, in whole batches that are dealt to the processes in turn.
+
+    So a batch is composed as in a single process, which matters where batch statistics enter the result.
+    """
+
+    def __init__(self, images: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        """Deals the batches.
+
+        Args:
+            images: The images to evaluate on.
+            batch_size: Number of images per batch; the last one may be smaller.
+            rank: Number of this process, in ``[0, world_size)``.
+            world_size: Number of processes.
+
+        Raises:
+            NASError: If some process would get no batch.
+        """
+        self._images = images
+        self._batch_size = batch_size
+        self._starts = range(rank * batch_size, len(images), world_size * batch_size)
+        if len(images) <= (world_size - 1) * batch_size:
+            raise NASError(
+                f"eval_batch_size is {batch_size}, which makes fewer batches of {len(images)} images than there are "
+                f"processes; it must be at most {(len(images) - 1) // max(1, world_size - 1)}."
+            )
+
+    def __len__(self) -> int:
+        """Number of batches of this process."""
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of this process."""
+        for start in self._starts:
+            yield self._images.batch(slice(start, start + self._batch_size))

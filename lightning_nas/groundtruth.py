@@ -1,0 +1,160 @@
+"""Ground truth: every path of a space trained alone, several times."""
+
+import csv
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import torch
+from lightning import Trainer
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lightning_nas.data import ImageDataModule
+from lightning_nas.errors import NASError
+from lightning_nas.evaluation.selection import ENUMERABLE
+from lightning_nas.module import SupernetModule
+from lightning_nas.random import Stream, generator
+from lightning_nas.ranking import TableRow, write_table
+from lightning_nas.spaces import Path as Architecture
+
+RUNS = "groundtruth_runs.csv"
+TABLE = "groundtruth.csv"
+COLUMNS = ("arch", "seed", "accuracy", "seconds")
+
+
+class Network(NamedTuple):
+    """One network to train: a path and the seed of its weights and its data order."""
+
+    path: Architecture
+    seed: int
+
+
+class Result(NamedTuple):
+    """What training a network gave: test accuracy in percent, and seconds on one core."""
+
+    network: Network
+    accuracy: float
+    seconds: float
+
+
+def measure(
+    module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], seeds: int, workers: int, root: Path
+) -> NDArray[np.float64]:
+    """Trains every path of the module's space alone with every seed, and writes the table.
+
+    Every finished network is a line of ``groundtruth_runs.csv``; those that stand there already are not
+    trained again, so an interrupted measurement continues where it stopped. ``groundtruth.csv`` is written
+    when all are done.
+
+    Args:
+        module: Names the space, the optimizer and the schedule.
+        data: Training images and the test split that is scored.
+        flags: Arguments of the Trainer of every network.
+        seeds: Networks per path, at least 1.
+        workers: Processes, each on one core.
+        root: The run directory.
+
+    Returns:
+        Test accuracies in percent, shape (paths, seeds).
+
+    Raises:
+        NASError: The space is too large, or there is nothing to train.
+    """
+    if seeds < 1 or workers < 1:
+        raise NASError(f"seeds is {seeds} and workers is {workers}: both are at least 1")
+    if module.space.size > ENUMERABLE:
+        raise NASError(
+            f"the space has {module.space.size:.3g} paths: ground truth can be measured for {ENUMERABLE}"
+        )
+    networks = [Network(path, seed) for seed in range(seeds) for path in module.space]
+    done = _finished(root / RUNS, module)
+    todo = [network for network in networks if network not in done]
+    for result in tqdm(
+        _train_all(module, data, flags, todo, workers),
+        total=len(networks),
+        initial=len(networks) - len(todo),
+        desc="networks",
+        smoothing=0.05,
+    ):
+        _append(root / RUNS, module, result)
+        done[result.network] = result.accuracy
+    accuracies = np.array([[done[Network(path, seed)] for seed in range(seeds)] for path in module.space])
+    _write(root / TABLE, module, data.name, accuracies)
+    return accuracies
+
+
+def _train_all(
+    module: SupernetModule,
+    data: ImageDataModule,
+    flags: dict[str, Any],
+    networks: list[Network],
+    workers: int,
+) -> Iterator[Result]:
+    jobs = (joblib.delayed(train)(module, data, flags, network) for network in networks)
+    yield from joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+
+
+def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], network: Network) -> Result:
+    """Trains one network and scores it on the test split.
+
+    Weights and data order follow from the seed and the path alone, independently for every network, so that
+    the spread over seeds is that of independent trainings, and no order of training changes a result.
+    """
+    started = time.perf_counter()
+    threads = torch.get_num_threads()
+    # The sum of a convolution depends on the number of threads; one thread gives one result everywhere.
+    torch.set_num_threads(1)
+    seed = int(generator(network.seed, Stream.NETWORK, module.space.index(network.path)).integers(2**31))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        standalone = module.standalone(network.path)
+    own = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = Trainer(**flags | own)
+    own_data = data.with_seed(seed)
+    trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
+    [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
+    torch.set_num_threads(threads)
+    return Result(network, 100 * metrics["test/accuracy"], time.perf_counter() - started)
+
+
+def _finished(runs: Path, module: SupernetModule) -> dict[Network, float]:
+    if not runs.is_file():
+        return {}
+    with runs.open(newline="") as file:
+        # The last line of an interrupted measurement may be cut short; it is then trained again.
+        rows = [row for row in csv.DictReader(file) if row["seconds"]]
+    return {
+        Network(module.space.decode(row["arch"]), int(row["seed"])): float(row["accuracy"]) for row in rows
+    }
+
+
+def _append(runs: Path, module: SupernetModule, result: Result) -> None:
+    runs.parent.mkdir(parents=True, exist_ok=True)
+    new = not runs.is_file()
+    with runs.open("a", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        if new:
+            writer.writerow(COLUMNS)
+        arch = module.space.encode(result.network.path)
+        writer.writerow([arch, result.network.seed, round(result.accuracy, 4), round(result.seconds, 2)])
+
+
+def _write(table: Path, module: SupernetModule, dataset: str, accuracies: NDArray[np.float64]) -> None:
+    costs = [module.space.cost(path) for path in module.space]
+    write_table(
+        table,
+        dataset,
+        [
+            TableRow(module.space.encode(path), float(row.mean()), float(row.std()), cost.params, cost.macs)
+            for path, row, cost in zip(module.space, accuracies, costs, strict=True)
+        ],
+    )

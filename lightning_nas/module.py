@@ -1,0 +1,267 @@
+"""The supernet as a LightningModule: it owns the shared weights and trains the step's paths."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, cast
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from lightning_nas import checkpoint
+from lightning_nas.errors import NASError
+from lightning_nas.evaluation import PathScores, select_paths
+from lightning_nas.optim.schedule import Schedule, configure
+from lightning_nas.spaces import NormPolicy, Path, SearchSpace
+from lightning_nas.standalone import StandaloneModule
+
+Batch = tuple[Tensor, Tensor]
+
+
+class SupernetModule(LightningModule):
+    """Trains the weights that all paths of a space share.
+
+    A sampler sets ``paths`` before every step; the step trains exactly those, one backward pass at a time, so
+    that several paths need the memory of one. Optimization is automatic: precision, clipping, accumulation
+    and strategy flags of the Trainer keep their meaning.
+
+    Args:
+        space: The search space.
+        num_classes: Classes of the data; None keeps the space's own.
+        in_channels: Channels of the images; None keeps the space's own.
+        image_size: Pixels along a side of the images; None keeps the space's own.
+        norm: Batch-norm of the supernet.
+        optimizer: Makes the optimizer.
+        schedule: ``cosine`` per optimizer step over the whole run, or ``constant``.
+        final_lr: Learning rate at the end of the cosine.
+        label_smoothing: Of the training loss, in [0, 1).
+        inactive_params: What happens to weights that no path of the step used. ``skip``: nothing. ``coast``:
+            momentum and weight decay go on moving every weight that was used before, as under torch 1.x, with
+            which PA&DA and Subnet-Aware Dynamic Supernet Training were published.
+        grad_reduce: How the gradients of S paths become one: their ``mean``, their ``sum`` (FairNAS), or
+            ``active_mean``: for every weight the mean over the paths that used it (the released code of
+            Ning et al., Evaluating Efficient Performance Estimators, 2021).
+        predict_path: The architecture that ``predict`` runs, in the space's notation.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        image_size: int | None = None,
+        norm: NormPolicy = NormPolicy(),  # noqa: B008  (frozen)
+        optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+        schedule: Schedule = "cosine",
+        final_lr: float = 0.0,
+        label_smoothing: float = 0.0,
+        inactive_params: Literal["skip", "coast"] = "skip",
+        grad_reduce: Literal["mean", "sum", "active_mean"] = "mean",
+        predict_path: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = space.adapt(num_classes, in_channels, image_size)
+        self.supernet = self.space.build_supernet(norm=norm)
+        self.optimizer = optimizer
+        self.schedule: Schedule = schedule
+        self.final_lr = final_lr
+        self.label_smoothing = label_smoothing
+        self.inactive_params = inactive_params
+        self.grad_reduce = grad_reduce
+        self.predict_path = None if predict_path is None else self.space.decode(predict_path)
+        self.paths: tuple[Path, ...] = ()
+        self.eval_paths: Sequence[Path] = select_paths(self.space, paths=100)
+        self._coasting: list[str] = []
+        self._weighting: list[RemovableHandle] = []
+        self._last_loss: Tensor | None = None
+
+    def forward(self, x: Tensor, path: Path) -> Tensor:
+        """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
+        return cast(Tensor, self.supernet(x, path))
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule."""
+        return configure(self, self.optimizer, self.schedule, self.final_lr)
+
+    def standalone(self, path: Path) -> StandaloneModule:
+        """``path`` as a network of its own, freshly initialised, to be trained with the same settings."""
+        network = self.space.build_standalone(path)
+        return StandaloneModule(
+            network,
+            self.space.num_classes,
+            self.optimizer,
+            self.schedule,
+            self.final_lr,
+            self.label_smoothing,
+        )
+
+    # ------------------------------------------------------------------------------------------- training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Trains the step's paths on one batch.
+
+        All paths but the last are back-propagated here, each before the next one runs forward; the last loss
+        is returned for Lightning to back-propagate.
+
+        Returns:
+            The last path's share of the loss.
+
+        Raises:
+            NASError: No sampler chose a path, or the loss is not finite (looked at on steps that are logged,
+                and at the end of an epoch, because looking waits for the device).
+        """
+        if not self.paths:
+            raise NASError(
+                "no path was chosen for this step: add a sampler to the Trainer's callbacks, such as UniformSampler()"
+            )
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._zero_grad()
+        share = 1.0 if self.grad_reduce == "sum" else 1 / len(self.paths)
+        self._weight_gradients()
+        total = torch.zeros((), device=self.device)
+        for path in self.paths[:-1]:
+            loss = self._loss(batch, path)
+            total += loss.detach()
+            with self._without_sync():
+                self.trainer.strategy.backward(loss * share / self.trainer.accumulate_grad_batches, None)
+        loss = self._loss(batch, self.paths[-1])
+        self._last_loss = (total + loss.detach()) / len(self.paths)
+        self._log_step(self._last_loss)
+        return loss * share
+
+    def _loss(self, batch: Batch, path: Path) -> Tensor:
+        images, labels = batch
+        return F.cross_entropy(self(images, path), labels, label_smoothing=self.label_smoothing)
+
+    def _without_sync(self) -> AbstractContextManager[None]:
+        """Gradients are exchanged between ranks once per step, with the last path's."""
+        no_sync = getattr(self.trainer.model, "no_sync", nullcontext)
+        return cast(AbstractContextManager[None], no_sync())
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Takes the gradient weights of this step away."""
+        for handle in self._weighting:
+            handle.remove()
+        self._weighting = []
+
+    def _weight_gradients(self) -> None:
+        """Turns the mean over all paths into the mean over those that used a weight, where that is asked.
+
+        The hooks scale every gradient before it is added up, so accumulation, scaling and clipping see the
+        final gradients.
+        """
+        if self.grad_reduce != "active_mean" or len(self.paths) == 1:
+            return
+        uses = Counter(p for path in self.paths for p in self.supernet.path_parameters(path))
+        for parameter, count in uses.items():
+            if count < len(self.paths):
+                factor = len(self.paths) / count
+                handle = parameter.register_hook(lambda grad, factor=factor: grad * factor)
+                self._weighting.append(handle)
+
+    def _log_step(self, loss: Tensor) -> None:
+        # Lightning writes what `self.log` collects only after the callbacks that save checkpoints have run: a
+        # run killed in between would lose the row for good. So the row is written here. `self.log` costs half
+        # a millisecond, hence only on steps that are written.
+        if not self.trainer._logger_connector.should_update_logs:
+            return
+        self._require_finite(loss)
+        self.log("train/loss", loss, prog_bar=True, logger=False)
+        for logger in self.loggers:
+            logger.log_metrics({"train/loss": float(loss)}, step=self.global_step)
+
+    def _require_finite(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            paths = ", ".join(map(self.space.encode, self.paths))
+            raise NASError(
+                f"train/loss is {float(loss)} at step {self.global_step} (path {paths}): lower the learning rate "
+                "(model.optimizer) or clip gradients (trainer.gradient_clip_val)"
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """Stops before a checkpoint is written over a good one with weights that are not finite."""
+        if self._last_loss is not None:
+            self._require_finite(self._last_loss)
+
+    # ------------------------------------------------------------------------- gradients of inactive weights
+
+    def optimizer_zero_grad(self, *_: object) -> None:
+        """Does nothing: Lightning calls it after the earlier paths' gradients are in place.
+
+        ``training_step`` clears the gradients itself when an accumulation window begins.
+        """
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Frees gradients before validation, unless weights without one must go on coasting."""
+        if self.inactive_params == "skip":
+            super().on_validation_model_zero_grad()
+
+    def _zero_grad(self) -> None:
+        for name in self._coasting:
+            parameter = self.get_parameter(name)
+            parameter.grad = torch.zeros_like(parameter)
+        self._coasting = []
+        self.zero_grad(set_to_none=self.inactive_params == "skip")
+
+    # ----------------------------------------------------------------------------------------- evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts a fresh count for every path."""
+        self.scores = PathScores(len(self.eval_paths)).to(self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Scores all of ``eval_paths`` on one batch."""
+        images, labels = batch
+        self.scores.update(self.supernet.forward_each(images, self.eval_paths), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs loss and accuracy over the paths."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs loss and accuracy over the paths."""
+        self._log_scores("test")
+
+    def _log_scores(self, split: str) -> None:
+        scores = self.scores.scores()
+        metrics = {
+            f"{split}/loss": scores.loss.mean(),
+            f"{split}/accuracy": scores.accuracy.mean(),
+            f"{split}/accuracy_min": scores.accuracy.min(),
+            f"{split}/accuracy_max": scores.accuracy.max(),
+        }
+        self.log_dict({key: float(value) for key, value in metrics.items()}, rank_zero_only=True)
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Class probabilities (N x classes) of ``predict_path`` and the true labels (N,)."""
+        if self.predict_path is None:
+            raise NASError(
+                "model.predict_path is not given: predict needs the architecture to run, such as "
+                f"{self.space.encode(self.space[0])!r}"
+            )
+        images, labels = batch
+        return self(images, self.predict_path).softmax(1), labels
+
+    # ---------------------------------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
+        """Describes space and batch-norm in plain types, and which weights coast."""
+        coasting = self.inactive_params == "coast"
+        used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]
+        checkpoint.describe(checkpoint_, self.space, self.supernet.norm, coasting=used)
+
+    def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
+        """Refuses the checkpoint of another space.
+
+        Raises:
+            NASError: A foreign checkpoint, or one of another space, other data or another batch-norm.
+        """
+        description = checkpoint.require(checkpoint_, self.space, self.supernet.norm)
+        self._coasting = list(description["coasting"])

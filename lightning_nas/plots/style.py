@@ -1,0 +1,67 @@
+"""What all figures share: colours, font sizes, and how a figure becomes a file.
+
+Figures are made without pyplot and its global state: so they need no display and may be drawn in threads.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_nas.files import written_whole
+
+GROUND_TRUTH = "ground truth"
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
+NAMED_COLOURS = {"uniform": "#E69F00", "density": "#009E73", GROUND_TRUTH: "#0072B2"}
+OTHER_COLOURS = ("#CC79A7", "#D55E00", "#56B4E9", "#000000")
+NEUTRAL = "0.45"
+
+TITLE_SIZE = 10
+LABEL_SIZE = 10
+TICK_SIZE = 8
+DPI = 150
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for every name.
+
+    Uniform and density sampling and the ground truth have their own. The others share the rest in
+    alphabetical order, so the same set of names has the same colours in every figure.
+
+    Example:
+        >>> colours(["uniform", "fair"])
+        {'uniform': '#E69F00', 'fair': '#CC79A7'}
+    """
+    names = list(names)
+    others = sorted(set(names) - set(NAMED_COLOURS))
+    cycle = {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(others)}
+    return {name: NAMED_COLOURS.get(name) or cycle[name] for name in names}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of the given size in inches that keeps its parts from overlapping."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def tidy(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Gives axes their texts in the common sizes, a light grid, and no frame at the top and right."""
+    axes.set_title(title, fontsize=TITLE_SIZE)
+    axes.set_xlabel(x_label, fontsize=LABEL_SIZE)
+    axes.set_ylabel(y_label, fontsize=LABEL_SIZE)
+    axes.tick_params(labelsize=TICK_SIZE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure whole or not at all, at 150 dots per inch.
+
+    Args:
+        figure: Any figure of this package.
+        path: The file, usually ``.png``; its suffix is the format, and its folder is created.
+    """
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=DPI)

@@ -1,0 +1,56 @@
+"""Building blocks that several spaces share."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class NormPolicy:
+    """How batch-norm layers are built.
+
+    In a supernet the layers serve many paths at once, so the default neither learns a scale nor keeps running
+    statistics: evaluation uses those of the batch (Lu et al., PA&DA, CVPR 2023, released code; Ning et al.,
+    Evaluating Efficient Performance Estimators, NeurIPS 2021, App. A). Scores then belong to a path *and* the
+    evaluation batches.
+
+    Attributes:
+        affine: Learn a scale and a shift.
+        running_stats: Keep running statistics for evaluation.
+    """
+
+    affine: bool = False
+    running_stats: bool = False
+
+    def layer(self, channels: int) -> nn.BatchNorm2d:
+        """A batch-norm layer under this policy."""
+        return nn.BatchNorm2d(channels, affine=self.affine, track_running_stats=self.running_stats)
+
+
+SHARED = NormPolicy()
+STANDALONE = NormPolicy(affine=True, running_stats=True)
+
+
+def conv_norm(in_channels: int, out_channels: int, kernel: int, norm: NormPolicy) -> nn.Sequential:
+    """A convolution without bias that keeps the image size, and its batch-norm."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, norm.layer(out_channels))
+
+
+class BasicBlock(nn.Module):
+    """The residual block of ResNet-20 at stride 1 (He et al., Deep Residual Learning, 2015, Sec. 4.2).
+
+    The shortcut is the identity, or a 1x1 convolution with batch-norm where the width changes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
+        super().__init__()
+        self.first = conv_norm(in_channels, out_channels, 3, norm)
+        self.second = conv_norm(out_channels, out_channels, 3, norm)
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps N x in x H x W to N x out x H x W."""
+        y: Tensor = self.second(self.first(x).relu())
+        return (y + self.shortcut(x)).relu()

@@ -1,0 +1,77 @@
+"""The Trainer of this framework: Lightning's, with the rules of a run directory, and verbs of its own."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
+
+from lightning_nas import groundtruth
+from lightning_nas.callbacks import MetricsFile, PredictionsFile, RunCheckpoint, RunDirectory
+from lightning_nas.data import ImageDataModule
+from lightning_nas.module import SupernetModule
+from lightning_nas.ranking.reliability import reliability
+
+
+class NASTrainer(Trainer):
+    """Keeps everything of a run in ``default_root_dir`` itself.
+
+    Unless told otherwise it logs to ``metrics.csv`` and keeps ``last.ckpt``, written at the end of every
+    epoch.
+
+    Args:
+        default_root_dir: The run directory.
+        logger: Loggers; None or True is ``metrics.csv`` alone, False is none.
+        callbacks: More callbacks. A checkpoint callback among them takes the place of the one for
+            ``last.ckpt``.
+        kwargs: Everything else that Lightning's Trainer takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        default_root_dir: str = "runs/default",
+        logger: Logger | Iterable[Logger] | bool | None = None,
+        callbacks: list[Callback] | Callback | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._flags = kwargs
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        # Lightning drops None nowhere and then fails on it; a sampler that is not given arrives as None.
+        given = [callback for callback in given if callback is not None]
+        if kwargs.get("enable_checkpointing", True) is not False and not any(
+            isinstance(callback, Checkpoint) for callback in given
+        ):
+            given.append(RunCheckpoint(default_root_dir, save_last=True, save_top_k=0))
+        super().__init__(
+            default_root_dir=default_root_dir,
+            logger=MetricsFile(default_root_dir) if logger is None or logger is True else logger,
+            callbacks=[RunDirectory(), PredictionsFile(), *given],
+            **kwargs,
+        )
+
+    def groundtruth(
+        self, model: SupernetModule, datamodule: ImageDataModule, seeds: int = 5, workers: int = 1
+    ) -> None:
+        """Train every path of a small space alone and write a table of ground truth.
+
+        Writes ``groundtruth_runs.csv``, a line per network, and ``groundtruth.csv``, the table. Interrupted, it
+        continues where it stopped when called again.
+
+        Args:
+            model: Names the space, the optimizer and the schedule.
+            datamodule: The data; the test split is scored.
+            seeds: Networks per path.
+            workers: Processes, each on one core.
+        """
+        root = Path(self.default_root_dir)
+        accuracies = groundtruth.measure(model, datamodule, self._flags, seeds, workers, root)
+        print(f"{root / groundtruth.TABLE}: {len(accuracies)} paths, {seeds} seeds")
+        if seeds > 1:
+            found = reliability(accuracies)
+            print(
+                f"spread between paths {found.between_paths:.2f}, between seeds {found.between_seeds:.2f} points; "
+                f"tau between single seeds {found.tau_of_single_seeds:.2f}, ceiling of any tau {found.tau_ceiling:.2f}"
+            )

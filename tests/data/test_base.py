@@ -1,0 +1,135 @@
+"""Data modules as Lightning's Trainer uses them; the digits stand for all of them."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+
+from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.digits import DigitsDataModule
+from lightning_nas.data.resident import Batch
+from lightning_nas.errors import NASError
+
+
+class Recorder(LightningModule):
+    """Remembers the training batches and trains one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: dict[int, Batch] = {}
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        self.seen[self.global_step] = batch
+        return self.weight * batch[0].mean()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(
+    folder: Path, callbacks: list[Callback], limit: float, ckpt_path: Path | None = None
+) -> dict[int, Batch]:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_train_batches=limit,
+        default_root_dir=folder,
+        callbacks=callbacks,
+        enable_checkpointing=bool(callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model = Recorder()
+    trainer.fit(model, datamodule=DigitsDataModule(train_size=90, batch_size=20, seed=1), ckpt_path=ckpt_path)
+    return model.seen
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize("limit", [1.0, 3], ids=["whole", "limited"])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        {"every_n_train_steps": 1},
+        {"every_n_epochs": 1, "save_on_train_epoch_end": True},
+        {"every_n_epochs": 1, "save_on_train_epoch_end": False},
+    ],
+    ids=["step", "epoch end", "validation end"],
+)
+def test_a_resumed_run_sees_the_batches_of_the_uninterrupted(
+    tmp_path: Path, moments: dict[str, Any], limit: float
+) -> None:
+    saver = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, auto_insert_metric_name=False, **moments)
+    uninterrupted = fit(tmp_path, [saver], limit)
+    num_steps = 6 if limit == 3 else 8
+    assert list(uninterrupted) == list(range(num_steps))
+    checkpoints = sorted(tmp_path.glob("*.ckpt"))
+    assert len(checkpoints) == (num_steps if "every_n_train_steps" in moments else 2)
+    for checkpoint in checkpoints:
+        resumed = fit(tmp_path, [], limit, checkpoint)
+        assert list(resumed) == list(range(int(checkpoint.stem), num_steps))
+        for step, (x, y) in resumed.items():
+            assert torch.equal(x, uninterrupted[step][0])
+            assert torch.equal(y, uninterrupted[step][1])
+
+
+def test_processes_get_their_share() -> None:
+    shares = []
+    for rank in range(2):
+        data = DigitsDataModule(batch_size=20, train_size=90, val_size=50, eval_batch_size=20, seed=0)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        shares.append(data)
+    single = DigitsDataModule(batch_size=40, train_size=90, val_size=50, eval_batch_size=20, seed=0)
+    parts = zip(*(share.train_dataloader() for share in shares), strict=True)
+    for (x, _), ((even, _), (odd, _)) in zip(single.train_dataloader(), parts, strict=True):
+        assert torch.equal(x[0::2], even)
+        assert torch.equal(x[1::2], odd)
+    assert [[len(y) for _, y in share.val_dataloader()] for share in shares] == [[20, 10], [20]]
+
+
+def test_seed_of_seed_everything_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    assert DigitsDataModule().seed == 5
+    assert DigitsDataModule(seed=6).seed == 6
+
+
+def test_predictions_are_made_on_the_test_split() -> None:
+    data = DigitsDataModule()
+    for (x, y), (test_x, test_y) in zip(data.predict_dataloader(), data.test_dataloader(), strict=True):
+        assert torch.equal(x, test_x)
+        assert torch.equal(y, test_y)
+
+
+@pytest.mark.parametrize("size", [7, 40, 100, 233])
+def test_every_stretch_is_stratified(size: int) -> None:
+    labels = torch.cat([torch.zeros(150), torch.ones(250), torch.full((100,), 2)]).long()
+    order = stratified_order(labels, 3)
+    assert sorted(order.tolist()) == list(range(500))
+    for start in range(500 - size):
+        counts = Counter(labels[order[start : start + size]].tolist())
+        for label, share in enumerate((0.3, 0.5, 0.2)):
+            assert abs(counts[label] - share * size) <= 2
+
+
+def test_the_order_within_a_class_is_random_and_seeded() -> None:
+    labels = torch.zeros(100, dtype=torch.int64)
+    first, again, other = (stratified_order(labels, seed).tolist() for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert first != sorted(first)
+
+
+def test_smallest_values() -> None:
+    check_at_least(1, batch_size=1)
+    with pytest.raises(NASError, match=r"^batch_size is 0, but must be at least 1\.$"):
+        check_at_least(1, batch_size=0)

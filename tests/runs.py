@@ -1,0 +1,87 @@
+"""Small runs that several test files share."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from toy_space import Toy
+
+from lightning_nas.callbacks import Ranking, RunCheckpoint
+from lightning_nas.data import DigitsDataModule
+from lightning_nas.module import SupernetModule
+from lightning_nas.samplers import PathSampler
+from lightning_nas.spaces import SearchSpace
+from lightning_nas.trainer import NASTrainer
+
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+SMALL = Toy(layers=2, width=4)
+
+
+def supernet_module(space: SearchSpace = SMALL, **options: Any) -> SupernetModule:
+    torch.manual_seed(0)
+    return SupernetModule(space, in_channels=1, image_size=8, **options)
+
+
+def trainer(root: Path, *callbacks: Any, **flags: Any) -> NASTrainer:
+    options: dict[str, Any] = {
+        "max_epochs": 3,
+        "log_every_n_steps": 1,
+        "num_sanity_val_steps": 0,
+        **QUIET,
+        **flags,
+    }
+    return NASTrainer(default_root_dir=str(root), callbacks=list(callbacks), **options)
+
+
+def digits(**options: Any) -> DigitsDataModule:
+    return DigitsDataModule(**{"train_size": 200, "val_size": 100, "batch_size": 50, "seed": 0, **options})
+
+
+def fit(
+    root: Path,
+    sampler: Callable[[], PathSampler],
+    resume_from: Path | None = None,
+    module: SupernetModule | None = None,
+    **flags: Any,
+) -> tuple[SupernetModule, PathSampler]:
+    """Trains in fresh objects, with a checkpoint after every optimizer step and at the end of every epoch."""
+    module = module or supernet_module()
+    chosen = sampler()
+    steps = RunCheckpoint(
+        root, filename="{step:02d}", auto_insert_metric_name=False, save_top_k=-1, every_n_train_steps=1
+    )
+    epochs = RunCheckpoint(
+        root,
+        filename="epoch{epoch}",
+        auto_insert_metric_name=False,
+        save_top_k=-1,
+        save_on_train_epoch_end=True,
+    )
+    trainer(root, chosen, Ranking(), steps, epochs, **flags).fit(
+        module, datamodule=digits(), ckpt_path=resume_from
+    )
+    return module, chosen
+
+
+def metrics(root: Path) -> list[dict[str, str]]:
+    with (root / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """Equality to the last bit, through dictionaries and sequences."""
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b

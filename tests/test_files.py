@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from lightning_nas.files import written_whole
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), written_whole(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_finished_write_takes_the_place(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "table.csv"
+    with written_whole(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix == ".csv"
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_files_are_as_readable_as_any(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a") as temporary:
+        temporary.write_text("")
+    (tmp_path / "b").write_text("")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode

@@ -1,0 +1,283 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.optim import SGD
+from toy_space import Toy
+
+from lightning_nas.errors import NASError
+from lightning_nas.module import SupernetModule
+from lightning_nas.samplers import PathSampler, UniformSampler
+from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces import Pooling
+
+NO_VALIDATION = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
+SCALARS = Toy(layers=1, width=2, num_classes=2, image_size=4)
+
+
+class Fixed(PathSampler):
+    """Trains given paths, step by step."""
+
+    def __init__(self, *steps: tuple[Architecture, ...]) -> None:
+        super().__init__(seed=0)
+        self.steps = steps
+
+    def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Architecture, ...]:
+        return self.steps[step % len(self.steps)]
+
+
+class Gradients(Callback):
+    """Remembers the gradients that the optimizer is about to see, before clipping."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Tensor | None]] = []
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: object
+    ) -> None:
+        self.seen.append(
+            {n: None if p.grad is None else p.grad.clone() for n, p in pl_module.named_parameters()}
+        )
+
+
+def train(root: Path, module: SupernetModule, *callbacks: Any, **flags: Any) -> list[tuple[Tensor, Tensor]]:
+    """Trains, and returns the batches in their order."""
+    data = runs.digits()
+    options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False, **flags}
+    loader = data.train_dataloader()
+    batches = [batch for _ in range(3) for batch in loader]
+    runs.trainer(root, *callbacks, **options).fit(module, datamodule=data)
+    return batches
+
+
+def plain_loop(
+    module: SupernetModule,
+    batches: list[tuple[Tensor, Tensor]],
+    steps: tuple[tuple[Architecture, ...], ...],
+    accumulate: int = 1,
+    clip: float | None = None,
+) -> None:
+    """The same training written out: all paths in one summed loss per batch."""
+    optimizer = SGD(module.parameters(), lr=0.1, momentum=0.9)
+    for start in range(0, len(batches), accumulate):
+        optimizer.zero_grad()
+        for i in range(start, start + accumulate):
+            paths = steps[i % len(steps)]
+            x, y = batches[i]
+            sum(F.cross_entropy(module(x, path), y) for path in paths).div(len(paths) * accumulate).backward()  # type: ignore[union-attr]
+        if clip:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("paths", [1, 3])
+@pytest.mark.parametrize("flags", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.2}])
+def test_training_equals_a_plain_loop(tmp_path: Path, paths: int, flags: dict[str, Any]) -> None:
+    space = runs.SMALL
+    steps = tuple(tuple(space[(3 * i + j) % 9] for j in range(paths)) for i in range(12))
+    module, twin = (runs.supernet_module(schedule="constant") for _ in range(2))
+    batches = train(tmp_path, module, Fixed(*steps), **flags)
+    plain_loop(twin, batches, steps, flags.get("accumulate_grad_batches", 1), flags.get("gradient_clip_val"))
+    for a, b in zip(module.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_single_path_training_is_bitwise_that_of_a_plain_loop(tmp_path: Path) -> None:
+    steps = tuple((path,) for path in runs.SMALL)
+    module, twin = (runs.supernet_module(schedule="constant") for _ in range(2))
+    plain_loop(twin, train(tmp_path, module, Fixed(*steps)), steps)
+    runs.assert_same(module.state_dict(), twin.state_dict())
+
+
+@NO_VALIDATION
+@pytest.mark.parametrize(
+    ("inactive", "expected"),
+    [
+        ("skip", [(0.9, 1.0), (0.9, 0.9), (0.71, 0.9)]),
+        ("coast", [(0.9, 1.0), (0.81, 0.9), (0.629, 0.81)]),
+    ],
+)
+def test_inactive_parameters(tmp_path: Path, inactive: Any, expected: list[tuple[float, float]]) -> None:
+    """Scalars p = q = 1 with gradient 1 where active, lr .1, momentum .9; the steps activate p, q, p."""
+    module = SupernetModule(SCALARS, schedule="constant", inactive_params=inactive)
+    p, q = (module.supernet.choice_parameters(0, choice)[1] for choice in (1, 2))  # the biases
+    seen = []
+
+    class Ones(Callback):
+        def on_before_optimizer_step(
+            self, trainer: Trainer, pl_module: LightningModule, optimizer: object
+        ) -> None:
+            active = trainer.lightning_module.paths[0][0]  # type: ignore[union-attr]
+            (p if active == 1 else q).grad = torch.ones(2)
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append((p.detach().mean().item(), q.detach().mean().item()))
+
+    with torch.no_grad():
+        p.fill_(1)
+        q.fill_(1)
+    x, y = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
+    loader = torch.utils.data.DataLoader([(x, y)] * 3, batch_size=None)  # type: ignore[arg-type]
+    options = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
+    runs.trainer(tmp_path, Fixed(((1,),), ((2,),), ((1,),)), Ones(), **options).fit(module, loader)
+    assert seen == [pytest.approx(pair, abs=1e-6) for pair in expected]
+
+
+def test_coasting_survives_validation(tmp_path: Path) -> None:
+    module = runs.supernet_module(inactive_params="coast")
+    steps = [((1, 1),)] * 4 + [((0, 0),)] * 8
+    gradients = Gradients()
+    trainer = runs.trainer(tmp_path, Fixed(*steps), gradients, max_epochs=2, logger=False)
+    trainer.fit(module, datamodule=runs.digits())
+    owned = gradients.seen[-1]["supernet.choices.0.0.0.weight"]
+    assert owned is not None
+    assert not owned.any()
+
+
+@NO_VALIDATION
+@pytest.mark.parametrize(
+    ("reduce", "shared", "owned"), [("sum", 6.0, 2.0), ("mean", 2.0, 2 / 3), ("active_mean", 2.0, 2.0)]
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_grad_reduce_of_the_worked_example(
+    tmp_path: Path,
+    reduce: Any,
+    shared: float,
+    owned: float,
+    accumulate: int,
+) -> None:
+    """Shared gradients 1, 2, 3 of three paths; a choice that only the second path uses has gradient 2."""
+
+    class Example(SupernetModule):
+        def _loss(self, batch: Any, path: Architecture) -> Tensor:
+            weight = {0: 1.0, 1: 2.0, 2: 3.0}[path[0]]
+            stem = self.supernet.get_parameter("head.bias")
+            choice = self.supernet.choice_parameters(0, 1)[1]
+            return weight * (stem.sum() + (choice.sum() if path == (1,) else 0.0))
+
+    torch.manual_seed(0)
+    module = Example(SCALARS, grad_reduce=reduce)
+    gradients = Gradients()
+    loader = torch.utils.data.DataLoader(
+        [(torch.zeros(2, 1, 4, 4), torch.zeros(2).long())] * 2, batch_size=None
+    )  # type: ignore[arg-type]
+    flags = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
+    sampler = Fixed(((0,), (1,), (2,)))
+    runs.trainer(tmp_path, sampler, gradients, accumulate_grad_batches=accumulate, **flags).fit(
+        module, loader
+    )
+    seen = gradients.seen[0]
+    head, choice = seen["supernet.head.bias"], seen["supernet.choices.0.0.0.bias"]
+    assert head is not None
+    assert choice is not None
+    assert head.tolist() == pytest.approx([shared] * 2)
+    assert choice.tolist() == pytest.approx([owned] * 2)
+    assert seen["supernet.choices.0.1.0.bias"] is None
+
+
+def test_active_mean_equals_mean_where_everything_is_shared(tmp_path: Path) -> None:
+    space = Pooling(depth=8, channels=(2, 2, 4))
+    modules = [runs.supernet_module(space, grad_reduce=reduce) for reduce in ("mean", "active_mean")]
+    for module in modules:
+        train(tmp_path, module, UniformSampler(paths=3, seed=0))
+    runs.assert_same(modules[0].state_dict(), modules[1].state_dict())
+
+
+def test_three_paths_need_the_memory_of_one(tmp_path: Path) -> None:
+    """Bytes saved for backward that are alive at the same time."""
+
+    def peak(paths: int) -> int:
+        alive, highest = 0, 0
+
+        class Saved:
+            def __init__(self, tensor: Tensor) -> None:
+                nonlocal alive, highest
+                self.tensor = tensor
+                alive += tensor.nbytes
+                highest = max(highest, alive)
+
+            def __del__(self) -> None:
+                nonlocal alive
+                alive -= self.tensor.nbytes
+
+        path = (4,)
+        with saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+            train(
+                tmp_path,
+                runs.supernet_module(Pooling(channels=(2, 2, 4))),
+                Fixed((path,) * paths),
+                max_steps=2,
+            )
+        return highest
+
+    one, three = peak(1), peak(3)
+    assert one > 100_000
+    assert abs(three - one) < 0.1 * one
+
+
+def test_bf16_mixed_precision_trains_and_scales_nothing(tmp_path: Path) -> None:
+    module = runs.supernet_module()
+    gradients = Gradients()
+    train(tmp_path, module, UniformSampler(paths=2, seed=0), gradients, precision="bf16-mixed", max_steps=1)
+    exact = Gradients()
+    train(tmp_path, runs.supernet_module(), UniformSampler(paths=2, seed=0), exact, max_steps=1)
+    a, b = (g.seen[0]["supernet.head.bias"] for g in (gradients, exact))
+    assert a is not None
+    assert b is not None
+    torch.testing.assert_close(a, b, rtol=0.05, atol=0.01)
+
+
+def test_training_without_a_sampler_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="no path was chosen for this step: add a sampler"):
+        train(tmp_path, runs.supernet_module())
+
+
+@pytest.mark.parametrize("flags", [{"log_every_n_steps": 1}, {"log_every_n_steps": 1000}])
+def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(
+    tmp_path: Path, flags: dict[str, int]
+) -> None:
+    module = runs.supernet_module(optimizer=lambda params: SGD(params, lr=float("inf")), schedule="constant")
+    with pytest.raises(
+        NASError, match=r"train/loss is (nan|inf) at step \d+ \(path \d\d\): lower the learning rate"
+    ):
+        runs.trainer(tmp_path, UniformSampler(seed=0), **flags).fit(module, datamodule=runs.digits())
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_losses_are_logged_once_per_interval(tmp_path: Path) -> None:
+    runs.trainer(tmp_path, UniformSampler(seed=0), log_every_n_steps=5, limit_val_batches=0).fit(
+        runs.supernet_module(), datamodule=runs.digits()
+    )
+    assert [row["step"] for row in runs.metrics(tmp_path)] == ["4", "9"]
+
+
+def test_validation_scores_the_paths(tmp_path: Path) -> None:
+    module = runs.supernet_module()
+    data = runs.digits(eval_batch_size=40)
+    module.eval_paths = [(0, 1), (2, 2)]
+    [logged] = runs.trainer(tmp_path, logger=False).validate(module, datamodule=data, verbose=False)
+    x, y = (torch.cat(parts) for parts in zip(*data.val_dataloader(), strict=True))
+    accuracy = [float((module(x, path).argmax(1) == y).float().mean()) * 100 for path in module.eval_paths]
+    assert module.scores.scores().accuracy.tolist() == pytest.approx(accuracy)
+    assert logged["val/accuracy"] == pytest.approx(sum(accuracy) / 2)
+    assert logged["val/accuracy_max"] == pytest.approx(max(accuracy))
+
+
+def test_predict_needs_an_architecture(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match=r"model\.predict_path is not given"):
+        runs.trainer(tmp_path).predict(runs.supernet_module(), datamodule=runs.digits())
+    with pytest.raises(NASError, match="architecture '77' is not in the toy space"):
+        runs.supernet_module(predict_path="77")
+
+
+def test_standalone_has_the_settings_of_the_supernet() -> None:
+    module = runs.supernet_module(label_smoothing=0.1, final_lr=0.01)
+    alone = module.standalone((1, 0))
+    assert (alone.label_smoothing, alone.final_lr, alone.schedule) == (0.1, 0.01, "cosine")
+    assert alone(torch.zeros(2, 1, 8, 8)).shape == (2, 10)

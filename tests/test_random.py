@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+
+from lightning_nas.random import Stream, generator, resolve_seed
+
+
+def test_known_values_never_change() -> None:
+    """A change here breaks the promise that a seed gives the same paths in every version."""
+    assert [int(generator(0, Stream.PATH, step).integers(1000)) for step in range(5)] == [
+        312,
+        102,
+        233,
+        521,
+        398,
+    ]
+
+
+def test_draws_differ_by_seed_stream_and_counter() -> None:
+    keys = [(0, Stream.PATH, 0), (1, Stream.PATH, 0), (0, Stream.ORDER, 0), (0, Stream.PATH, 1)]
+    draws = [float(generator(*key).random()) for key in keys]
+    assert len(set(draws)) == len(keys)
+    assert draws == [float(generator(*key).random()) for key in keys]
+
+
+def test_counters_are_not_run_together() -> None:
+    assert generator(0, Stream.PATH, 1, 23).random() != generator(0, Stream.PATH, 12, 3).random()
+
+
+def test_global_streams_are_left_alone() -> None:
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
+    generator(0, Stream.PATH, 0).random(100)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
+
+
+def test_streams_are_never_renumbered() -> None:
+    names = ("PATH", "ORDER", "AUGMENT", "SPLIT", "PROBE", "SUBSET", "NETWORK")
+    assert {stream.name: int(stream) for stream in Stream} == {name: i for i, name in enumerate(names)}
+
+
+def test_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    assert (resolve_seed(None), resolve_seed(3)) == (7, 3)
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+    assert resolve_seed(None) == 0

@@ -1,0 +1,105 @@
+"""A resumed run equals one that was never interrupted: weights, sampler and metrics, bit for bit."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+
+from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
+from lightning_nas.spaces import NormPolicy, Pooling
+
+# 3 epochs of 4 batches.
+SAMPLERS: dict[str, Callable[[], PathSampler]] = {
+    "uniform": lambda: UniformSampler(paths=2),
+    "density": lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16),
+}
+CASES = {
+    "uniform": ("uniform", {}, {}),
+    "density": ("density", {}, {}),
+    "accumulate": ("uniform", {"accumulate_grad_batches": 2}, {}),
+    "coast": ("uniform", {}, {"inactive_params": "coast"}),
+    "active_mean": ("uniform", {"gradient_clip_val": 0.5}, {"grad_reduce": "active_mean"}),
+    "running_stats": (
+        "uniform",
+        {"check_val_every_n_epoch": 2},
+        {"space": Pooling(depth=8, channels=(2, 2, 4)), "norm": NormPolicy(running_stats=True)},
+    ),
+    "cut_epochs": ("density", {"limit_train_batches": 3}, {}),
+}
+
+
+def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[str], bool]) -> int:
+    sampler, flags, options = CASES[case]
+    straight = tmp_path / "straight"
+    module, chosen = runs.fit(straight, SAMPLERS[sampler], module=runs.supernet_module(**options), **flags)  # type: ignore[arg-type]
+    found = [path for path in sorted(straight.glob("*.ckpt")) if checkpoints(path.stem)]
+    for checkpoint in found:
+        root = tmp_path / checkpoint.stem
+        root.mkdir()
+        # All rows, as if the run had been killed at its very end: what lies after the checkpoint must go.
+        shutil.copy(straight / "metrics.csv", root)
+        twin, twin_sampler = runs.fit(
+            root,
+            SAMPLERS[sampler],
+            checkpoint,
+            module=runs.supernet_module(**options),
+            **flags,  # type: ignore[arg-type]
+        )
+        runs.assert_same(twin.state_dict(), module.state_dict())
+        runs.assert_same(twin_sampler.state_dict(), chosen.state_dict())
+        assert (root / "metrics.csv").read_text() == (straight / "metrics.csv").read_text(), checkpoint.name
+    return len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize("case", CASES)
+def test_resume_from_every_checkpoint(tmp_path: Path, case: str) -> None:
+    number = resumed_equals_straight(tmp_path, case, lambda _: True)
+    # After every optimizer step, the last of an epoch at the end of the epoch.
+    assert number == {"accumulate": 6, "cut_epochs": 9}.get(case, 12)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import runs
+from lightning import Callback
+from lightning_nas.samplers import DensitySampler
+
+class Kill(Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+root = Path({root!r})
+module, sampler = runs.supernet_module(), DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)
+last = root / "last.ckpt"
+callbacks = [sampler, runs.Ranking(), runs.RunCheckpoint(root, save_last=True, save_top_k=0, every_n_train_steps=1)]
+trainer = runs.trainer(root, *callbacks, *([] if last.exists() or {straight} else [Kill()]))
+trainer.fit(module, datamodule=runs.digits(), ckpt_path=last if last.exists() else None)
+runs.torch.save({{"weights": module.state_dict(), "sampler": sampler.state_dict()}}, root / "end.pt")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_continued_by_a_fresh_one(tmp_path: Path) -> None:
+    def run(name: str, straight: bool) -> int:
+        code = KILLED.format(tests=str(Path(__file__).parent), root=str(tmp_path / name), straight=straight)
+        return subprocess.run([sys.executable, "-c", code], check=False, timeout=200).returncode
+
+    assert run("killed", straight=False) == -signal.SIGKILL
+    assert (tmp_path / "killed" / "last.ckpt").exists()
+    assert not (tmp_path / "killed" / "end.pt").exists()
+    assert run("killed", straight=False) == 0
+    assert run("straight", straight=True) == 0
+    ends = [torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("killed", "straight")]
+    runs.assert_same(*ends)
+    assert runs.metrics(tmp_path / "killed") == runs.metrics(tmp_path / "straight")
