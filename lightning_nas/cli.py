@@ -3,32 +3,19 @@
 import sys
 from pathlib import Path
 
-from lightning import LightningModule, Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_warn
 
 import lightning_nas.data
 import lightning_nas.samplers
 import lightning_nas.spaces  # noqa: F401  (imported, classes may be given by name alone)
+from lightning_nas import checkpoint, config
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
-from lightning_nas.samplers import PathSampler
+from lightning_nas.samplers import PathSampler, UniformSampler
 from lightning_nas.trainer import NASTrainer
-
-
-class SaveConfig(SaveConfigCallback):
-    """Keeps the config of ``fit`` in the run directory; other verbs leave it alone."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Nothing: other verbs leave the config alone, and ``fit`` may still be refused."""
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes ``config.yaml`` where a run begins or continues."""
-        if trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "config.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.parser.save(self.config, path, skip_none=False, overwrite=True)
 
 
 class NASCLI(LightningCLI):
@@ -43,8 +30,37 @@ class NASCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The verbs, and which of their arguments are built from the config."""
+        """The verbs, and which of their arguments are built from the configuration."""
         return LightningCLI.subcommands() | {"groundtruth": {"model", "datamodule"}}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Resolves ``last`` and opens the checkpoint, before anything is built."""
+        super().parse_arguments(parser, args)
+        options = self.config[self.config.subcommand]
+        if options.get("ckpt_path") is not None:
+            root = Path(options.trainer.default_root_dir)
+            path = checkpoint.last(root) if options.ckpt_path == "last" else Path(options.ckpt_path)
+            checkpoint.read(path)
+            options.ckpt_path = str(path)
+        elif self.config.subcommand in ("validate", "test", "predict"):
+            rank_zero_warn(
+                "ckpt_path is not given: untrained weights are scored; --ckpt_path last takes the run's"
+            )
+
+    def instantiate_trainer(self, **kwargs: object) -> NASTrainer:
+        """The trainer, with a uniform sampler where ``fit`` is given none."""
+        if self.subcommand == "fit" and self._get(self.config_init, "sampler") is None:
+            self.config_init[self.subcommand].sampler = UniformSampler()
+        trainer = super().instantiate_trainer(**kwargs)
+        assert isinstance(trainer, NASTrainer)
+        return trainer
+
+    def before_groundtruth(self) -> None:
+        """Keeps the configuration, and refuses to mix the results of two."""
+        root = Path(self.trainer.default_root_dir)
+        shared = config.shared_config(self._parser("groundtruth"), self.config["groundtruth"])
+        config.require_unchanged(shared, root)
+        config.save(shared, root)
 
 
 def main(args: ArgsType = None) -> None:
@@ -59,9 +75,10 @@ def main(args: ArgsType = None) -> None:
             ImageDataModule,
             subclass_mode_data=True,
             trainer_class=NASTrainer,
-            save_config_callback=SaveConfig,
+            save_config_callback=config.SaveConfig,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            parser_kwargs={"allow_abbrev": False},
             args=args,
         )
     except NASError as error:

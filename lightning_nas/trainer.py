@@ -9,7 +9,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from lightning_nas import groundtruth
-from lightning_nas.callbacks import MetricsFile, PredictionsFile, RunCheckpoint, RunDirectory
+from lightning_nas.callbacks import (
+    Interruption,
+    MetricsFile,
+    PredictionsFile,
+    RunCheckpoint,
+    RunDirectory,
+)
 from lightning_nas.data import ImageDataModule
 from lightning_nas.module import SupernetModule
 from lightning_nas.ranking.reliability import reliability
@@ -48,7 +54,7 @@ class NASTrainer(Trainer):
         super().__init__(
             default_root_dir=default_root_dir,
             logger=MetricsFile(default_root_dir) if logger is None or logger is True else logger,
-            callbacks=[RunDirectory(), PredictionsFile(), *given],
+            callbacks=[RunDirectory(), Interruption(), PredictionsFile(), *given],
             **kwargs,
         )
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 from toy_space import Toy
 
 from lightning_nas.callbacks import Ranking, RunCheckpoint
@@ -63,6 +65,19 @@ def fit(
         module, datamodule=digits(), ckpt_path=resume_from
     )
     return module, chosen
+
+
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Given batches, for a DataLoader with ``batch_size=None``."""
+
+    def __init__(self, *batches: tuple[Tensor, Tensor]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.batches[index]
 
 
 def metrics(root: Path) -> list[dict[str, str]]:

@@ -8,9 +8,14 @@ from lightning_nas.files import written_whole
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "table.csv"
     target.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def write() -> None:
+        with written_whole(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

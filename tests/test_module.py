@@ -113,8 +113,7 @@ def test_inactive_parameters(tmp_path: Path, inactive: Any, expected: list[tuple
         def on_before_optimizer_step(
             self, trainer: Trainer, pl_module: LightningModule, optimizer: object
         ) -> None:
-            active = trainer.lightning_module.paths[0][0]  # type: ignore[union-attr]
-            (p if active == 1 else q).grad = torch.ones(2)
+            (p if module.paths == ((1,),) else q).grad = torch.ones(2)
 
         def on_train_batch_end(self, *_: Any) -> None:
             seen.append((p.detach().mean().item(), q.detach().mean().item()))
@@ -123,7 +122,7 @@ def test_inactive_parameters(tmp_path: Path, inactive: Any, expected: list[tuple
         p.fill_(1)
         q.fill_(1)
     x, y = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
-    loader = torch.utils.data.DataLoader([(x, y)] * 3, batch_size=None)  # type: ignore[arg-type]
+    loader = torch.utils.data.DataLoader(runs.Batches(*[(x, y)] * 3), batch_size=None)
     options = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
     runs.trainer(tmp_path, Fixed(((1,),), ((2,),), ((1,),)), Ones(), **options).fit(module, loader)
     assert seen == [pytest.approx(pair, abs=1e-6) for pair in expected]
@@ -165,8 +164,8 @@ def test_grad_reduce_of_the_worked_example(
     module = Example(SCALARS, grad_reduce=reduce)
     gradients = Gradients()
     loader = torch.utils.data.DataLoader(
-        [(torch.zeros(2, 1, 4, 4), torch.zeros(2).long())] * 2, batch_size=None
-    )  # type: ignore[arg-type]
+        runs.Batches(*[(torch.zeros(2, 1, 4, 4), torch.zeros(2).long())] * 2), batch_size=None
+    )
     flags = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
     sampler = Fixed(((0,), (1,), (2,)))
     runs.trainer(tmp_path, sampler, gradients, accumulate_grad_batches=accumulate, **flags).fit(

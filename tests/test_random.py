@@ -28,10 +28,10 @@ def test_counters_are_not_run_together() -> None:
 
 
 def test_global_streams_are_left_alone() -> None:
-    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     generator(0, Stream.PATH, 0).random(100)
     assert torch.equal(before[0], torch.random.get_rng_state())
-    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
+    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
 
 
 def test_streams_are_never_renumbered() -> None:

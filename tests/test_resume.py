@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runs
@@ -19,7 +20,7 @@ SAMPLERS: dict[str, Callable[[], PathSampler]] = {
     "uniform": lambda: UniformSampler(paths=2),
     "density": lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16),
 }
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "uniform": ("uniform", {}, {}),
     "density": ("density", {}, {}),
     "accumulate": ("uniform", {"accumulate_grad_batches": 2}, {}),
@@ -37,7 +38,7 @@ CASES = {
 def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[str], bool]) -> int:
     sampler, flags, options = CASES[case]
     straight = tmp_path / "straight"
-    module, chosen = runs.fit(straight, SAMPLERS[sampler], module=runs.supernet_module(**options), **flags)  # type: ignore[arg-type]
+    module, chosen = runs.fit(straight, SAMPLERS[sampler], module=runs.supernet_module(**options), **flags)
     found = [path for path in sorted(straight.glob("*.ckpt")) if checkpoints(path.stem)]
     for checkpoint in found:
         root = tmp_path / checkpoint.stem
@@ -49,7 +50,7 @@ def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[st
             SAMPLERS[sampler],
             checkpoint,
             module=runs.supernet_module(**options),
-            **flags,  # type: ignore[arg-type]
+            **flags,
         )
         runs.assert_same(twin.state_dict(), module.state_dict())
         runs.assert_same(twin_sampler.state_dict(), chosen.state_dict())
@@ -69,6 +70,7 @@ def test_resume_from_every_checkpoint(tmp_path: Path, case: str) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, {tests!r})
 import runs
 from lightning import Callback

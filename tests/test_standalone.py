@@ -1,3 +1,4 @@
+import runs
 import torch
 from lightning import Trainer
 from torch import nn
@@ -12,9 +13,8 @@ def test_it_trains_like_a_plain_loop_and_counts_hits() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     twin = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     twin.load_state_dict(network.state_dict())
-    batches = DataLoader(
-        [(torch.randn(8, 1, 2, 2), torch.randint(3, (8,))) for _ in range(5)], batch_size=None
-    )  # type: ignore[arg-type]
+    given = [(torch.randn(8, 1, 2, 2), torch.randint(3, (8,))) for _ in range(5)]
+    batches = DataLoader(runs.Batches(*given), batch_size=None)
     module = StandaloneModule(network, num_classes=3, schedule="constant", label_smoothing=0.1)
     trainer = Trainer(
         accelerator="cpu",

@@ -26,8 +26,8 @@ class Ranking(Callback):
 
     During ``fit`` the criteria are logged as ``ranking/...`` at every validation, so the Trainer's
     ``check_val_every_n_epoch`` says how often. ``validate`` writes ``ranking.csv`` and ``ranking.json`` into
-    the run directory, with the density bias of the ranking; ``test`` writes ``test_ranking.*`` from the test
-    split.
+    the run directory, with the density bias of the ranking, and ``density.csv``; ``test`` writes
+    ``test_ranking.*`` from the test split.
 
     Args:
         benchmark: CSV file of ground truth, ``arch,<dataset>,...``; None ranks without comparing.
@@ -86,29 +86,31 @@ class Ranking(Callback):
     def _report(self, trainer: Trainer, module: SupernetModule, scores: Scores, prefix: str) -> None:
         if not trainer.is_global_zero:
             return
+        root = Path(trainer.default_root_dir)
         truth = self._truth_of(module)
+        distance = self._mean_distance(trainer, module)
         report: dict[str, Any] = {"n": len(module.eval_paths)}
         if truth is not None:
-            report |= ranking_metrics(scores.accuracy, truth) | self._bias(trainer, module, scores, truth)
-        root = Path(trainer.default_root_dir)
-        _write_rows(root / f"{prefix}ranking.csv", module, scores, truth)
+            report |= ranking_metrics(scores.accuracy, truth)
+        if truth is not None and distance is not None:
+            report |= vars(density_bias(distance, scores.accuracy, truth))
+        _write_scores(root / f"{prefix}ranking.csv", module, scores, truth)
+        if distance is not None:
+            _write_distances(root / "density.csv", module, distance)
         with written_whole(root / f"{prefix}ranking.json") as temporary:
-            temporary.write_text(
-                json.dumps({key: _null_for_nan(value) for key, value in report.items()}, indent=2) + "\n"
-            )
+            # NaN is not JSON.
+            plain = {key: None if math.isnan(value) else value for key, value in report.items()}
+            temporary.write_text(json.dumps(plain, indent=2) + "\n")
 
-    def _bias(
-        self, trainer: Trainer, module: SupernetModule, scores: Scores, truth: NDArray[np.float64]
-    ) -> dict[str, float]:
-        """Density bias, where densities can be known: of a space that can be enumerated."""
+    def _mean_distance(self, trainer: Trainer, module: SupernetModule) -> NDArray[np.float64] | None:
+        """Mean functional distance of every scored path to the whole space, where that can be enumerated."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if module.space.size > ENUMERABLE or not isinstance(data, ImageDataModule):
-            return {}
+            return None
         # Seed 0 and not the run's: two runs are compared on the same images.
         images, labels = data.validation_images(probe_indices(data.num_val, self.probe_size, seed=0))
         distance = mean_distances(module.supernet, tuple(module.space), images, labels, "functional")
-        ranked = np.array([distance[module.space.index(path)] for path in module.eval_paths])
-        return vars(density_bias(ranked, scores.accuracy, truth)).copy()
+        return distance[[module.space.index(path) for path in module.eval_paths]]
 
 
 def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[str, float]:
@@ -122,19 +124,22 @@ def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[st
     return table.column(dataset)
 
 
-def _write_rows(
+def _write_scores(
     path: Path, module: SupernetModule, scores: Scores, truth: NDArray[np.float64] | None
 ) -> None:
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(["arch", "accuracy", "loss", "ground_truth", "params", "macs"])
-        for i, path_ in enumerate(module.eval_paths):
-            cost = module.space.cost(path_)
+        for i, arch in enumerate(module.eval_paths):
+            cost = module.space.cost(arch)
             known = "" if truth is None else float(truth[i])
             row = [float(scores.accuracy[i]), float(scores.loss[i]), known, cost.params, cost.macs]
-            writer.writerow([module.space.encode(path_), *row])
+            writer.writerow([module.space.encode(arch), *row])
 
 
-def _null_for_nan(value: float) -> float | None:
-    """NaN is not JSON."""
-    return None if math.isnan(value) else value
+def _write_distances(path: Path, module: SupernetModule, distance: NDArray[np.float64]) -> None:
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(["arch", "mean_distance"])
+        archs = map(module.space.encode, module.eval_paths)
+        writer.writerows(zip(archs, distance.tolist(), strict=True))

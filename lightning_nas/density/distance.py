@@ -32,7 +32,8 @@ def mean_distance(vectors: ArrayLike) -> NDArray[np.float64]:
     n = len(y)
     # |y|^2 is 1, and 0 where there is no direction; either way the distance to itself must not count.
     others = y @ y.sum(axis=0) - (y * y).sum(axis=1)
-    return np.maximum((n - 1 - others) / (n - 1), 0.0)
+    distances: NDArray[np.float64] = np.maximum((n - 1 - others) / (n - 1), 0.0)
+    return distances
 
 
 def hamming_mean_distance(features: ArrayLike) -> NDArray[np.float64]:
@@ -53,4 +54,5 @@ def hamming_mean_distance(features: ArrayLike) -> NDArray[np.float64]:
     for column in symbols.T:
         _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
         agreeing += counts[inverse] - 1
-    return 1 - agreeing / (length * (n - 1))
+    distances: NDArray[np.float64] = 1 - agreeing / (length * (n - 1))
+    return distances

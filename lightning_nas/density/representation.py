@@ -56,20 +56,16 @@ def mean_distances(
     """
     if representation == "encoding":
         return hamming_mean_distance([supernet.space.features(path) for path in paths])
-    vectors = {"functional": functional, "gradient": gradient}[representation]
-    parameter = next(supernet.parameters())
+    weight = next(supernet.parameters())
+    images, labels = images.to(weight.device, weight.dtype), labels.to(weight.device)
     with batch_statistics(supernet):
-        return mean_distance(
-            vectors(
-                supernet, paths, images.to(parameter.device, parameter.dtype), labels.to(parameter.device)
-            )
-        )
+        if representation == "functional":
+            return mean_distance(functional(supernet, paths, images))
+        return mean_distance(gradient(supernet, paths, images, labels))
 
 
 @torch.no_grad()
-def functional(
-    supernet: Supernet, paths: Sequence[Path], images: Tensor, labels: Tensor
-) -> NDArray[np.float32]:
+def functional(supernet: Supernet, paths: Sequence[Path], images: Tensor) -> NDArray[np.float32]:
     """Flattened logits, shape (P, N * classes)."""
     rows: list[NDArray[np.float32] | None] = [None] * len(paths)
     for position, logits in supernet.forward_each(images, paths):

@@ -119,7 +119,7 @@ class DensitySampler(PathSampler):
 
     def _measure(self, trainer: Trainer, module: SupernetModule) -> None:
         """Distances and M, of rank 0 for all: another rank's rounding would choose other paths."""
-        measured = None
+        measured: Any = None
         if trainer.is_global_zero:
             images, labels = _data(trainer).validation_images(self.probe)
             distance = mean_distances(

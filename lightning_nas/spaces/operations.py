@@ -52,5 +52,5 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps N x in x H x W to N x out x H x W."""
-        y: Tensor = self.second(self.first(x).relu())
-        return (y + self.shortcut(x)).relu()
+        y: Tensor = self.second(self.first(x).relu()) + self.shortcut(x)
+        return y.relu()

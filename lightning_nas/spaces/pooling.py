@@ -151,6 +151,7 @@ class PoolingSupernet(ChainSupernet):
     """One set of weights for all paths."""
 
     space: Pooling
+    layers: nn.ModuleList
 
     def __init__(self, space: Pooling, norm: NormPolicy) -> None:
         super().__init__(space, norm)

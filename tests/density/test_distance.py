@@ -11,7 +11,7 @@ from toy_space import Toy
 from lightning_nas.density import hamming_mean_distance, mean_distance
 from lightning_nas.spaces import Pooling
 
-VECTORS = [[1, 0], [1, 0.1], [1, -0.1], [0, 1]]
+VECTORS = np.array([[1, 0], [1, 0.1], [1, -0.1], [0, 1]])
 
 
 def slow_mean_distance(vectors: NDArray[np.float64]) -> list[float]:

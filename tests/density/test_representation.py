@@ -8,19 +8,20 @@ from lightning_nas.density import mean_distance, mean_distances, probe_indices
 from lightning_nas.density.representation import Representation, batch_statistics, functional, gradient
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import NormPolicy, Pooling, Supernet
+from lightning_nas.spaces.operations import SHARED
 
 SPACE = Pooling(depth=8, channels=(4, 4, 6), image_size=8, in_channels=1)
 X, Y = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 10
 
 
-def pooling(norm: NormPolicy = NormPolicy()) -> Supernet:
+def pooling(norm: NormPolicy = SHARED) -> Supernet:
     torch.manual_seed(0)
     return SPACE.build_supernet(norm=norm)
 
 
 def test_functional_is_the_flattened_output() -> None:
     supernet = pooling()
-    rows = functional(supernet, tuple(SPACE), X, Y)
+    rows = functional(supernet, tuple(SPACE), X)
     for row, path in zip(rows, SPACE, strict=True):
         assert np.array_equal(row, supernet(X, path).detach().flatten().numpy())
 
@@ -78,7 +79,7 @@ def test_mean_distances_of_each_representation() -> None:
     supernet = pooling()
     paths = tuple(SPACE)
     assert mean_distances(supernet, paths, X, Y, "functional") == pytest.approx(
-        mean_distance(functional(supernet, paths, X, Y))
+        mean_distance(functional(supernet, paths, X))
     )
     assert mean_distances(supernet, paths, X, Y, "gradient") == pytest.approx(
         mean_distance(gradient(supernet, paths, X, Y))

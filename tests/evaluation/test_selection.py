@@ -24,7 +24,7 @@ def test_a_few_paths_of_a_space_without_end() -> None:
 
 
 def test_impossible_selections_are_refused() -> None:
-    with pytest.raises(NASError, match="ranking.paths is 'all', but the space has"):
+    with pytest.raises(NASError, match=r"ranking\.paths is 'all', but the space has"):
         select_paths(Toy(layers=100), "all")
     with pytest.raises(NASError, match=r"ranking\.paths is 0"):
         select_paths(SPACE, 0)

@@ -1,5 +1,7 @@
 import math
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,30 +11,22 @@ from lightning_nas.errors import NASError
 from lightning_nas.optim.schedule import Schedule, configure
 
 
-class Trainerless:
-    def __init__(self, steps: float) -> None:
-        self.estimated_stepping_batches = steps
-
-
 class Module(LightningModule):
-    def __init__(self, steps: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(2, 2)
-        self._trainer = Trainerless(steps)  # type: ignore[assignment]
-
-    @property
-    def trainer(self) -> Trainerless:  # type: ignore[override]
-        return self._trainer  # type: ignore[return-value]
 
 
-def configured(steps: float, schedule: Schedule) -> dict[str, object]:
-    return configure(Module(steps), partial(torch.optim.SGD, lr=0.4), schedule, final_lr=0.1)  # type: ignore[arg-type]
+def configured(steps: float, schedule: Schedule) -> dict[str, Any]:
+    module = Module()
+    module._trainer = SimpleNamespace(estimated_stepping_batches=steps)  # type: ignore[assignment]
+    return configure(module, partial(torch.optim.SGD, lr=0.4), schedule, final_lr=0.1)
 
 
 def test_cosine_over_the_whole_run() -> None:
     found = configured(10, "cosine")
-    scheduler = found["lr_scheduler"]["scheduler"]  # type: ignore[index]
-    assert found["lr_scheduler"]["interval"] == "step"  # type: ignore[index]
+    scheduler = found["lr_scheduler"]["scheduler"]
+    assert found["lr_scheduler"]["interval"] == "step"
     for step in range(11):
         expected = 0.1 + 0.3 * (1 + math.cos(math.pi * step / 10)) / 2
         assert scheduler.get_last_lr() == pytest.approx([expected])

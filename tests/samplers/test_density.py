@@ -12,10 +12,11 @@ from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import DensitySampler
 from lightning_nas.samplers.density import Normalize, density_distribution
-from lightning_nas.spaces import Pooling
+from lightning_nas.spaces import Pooling, SearchSpace
 from lightning_nas.trainer import NASTrainer
 
-WORKED_EXAMPLE = mean_distance([[1, 0], [1, 0.1], [1, -0.1], [0, 1]])
+SMALL = Pooling(channels=(4, 4, 6))
+WORKED_EXAMPLE = mean_distance(np.array([[1, 0], [1, 0.1], [1, -0.1], [0, 1]]))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_sharp_temperatures_do_not_overflow() -> None:
 def fitted(
     root: Path,
     sampler: DensitySampler,
-    space: Any = Pooling(channels=(4, 4, 6)),
+    space: SearchSpace = SMALL,
     **flags: Any,
 ) -> SupernetModule:
     torch.manual_seed(0)

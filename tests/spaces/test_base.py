@@ -1,12 +1,16 @@
+from collections.abc import Hashable
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_space import Toy
+from torch import Tensor
+from toy_space import Toy, ToySupernet
 
 from lightning_nas.errors import NASError
-from lightning_nas.spaces import Pooling, SearchSpace
+from lightning_nas.spaces import NormPolicy, Pooling, SearchSpace
 from lightning_nas.spaces.base import Path
 
 TOY = Toy(layers=4)
@@ -45,7 +49,7 @@ def test_samples_are_uniform_over_the_space() -> None:
 @pytest.mark.parametrize("space", [Pooling(channels=(4, 4, 8), image_size=8), Toy(layers=2, width=3)])
 def test_description_is_plain_and_rebuilds_the_space(space: SearchSpace) -> None:
     description = space.describe()
-    torch.save(description, buffer := __import__("io").BytesIO())
+    torch.save(description, buffer := BytesIO())
     buffer.seek(0)
     assert SearchSpace.from_description(torch.load(buffer, weights_only=True)) == space
 
@@ -80,10 +84,14 @@ def test_path_parameters_leave_out_what_other_choices_own() -> None:
 
 
 def test_every_path_of_a_product_space_is_run_once_with_shared_prefixes() -> None:
-    supernet = Toy(layers=3, width=4).build_supernet()
-    calls = []
-    run_stage = supernet.run_stage  # type: ignore[attr-defined]
-    supernet.run_stage = lambda *args: calls.append(args) or run_stage(*args)  # type: ignore[assignment,func-returns-value]
+    calls: list[int] = []
+
+    class Counting(ToySupernet):
+        def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
+            calls.append(depth)
+            return super().run_stage(depth, choice, x)
+
+    supernet = Counting(Toy(layers=3, width=4), NormPolicy())
     x = torch.randn(5, 1, 8, 8)
     paths = tuple(supernet.space)[::-1]
     outputs = dict(supernet.forward_each(x, paths))

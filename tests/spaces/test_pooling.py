@@ -7,9 +7,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import NormPolicy, Pooling
+from lightning_nas.spaces.pooling import PoolingSupernet
 
 PUBLISHED = Pooling()
 SMALL = Pooling(channels=(4, 6, 8), image_size=8, in_channels=1)
+
+
+def small_supernet() -> PoolingSupernet:
+    supernet = SMALL.build_supernet()
+    assert isinstance(supernet, PoolingSupernet)
+    return supernet
 
 
 def test_published_space() -> None:
@@ -97,26 +104,26 @@ def test_extracted_network_shares_no_memory() -> None:
 
 
 def test_images_are_halved_before_the_pooled_layers() -> None:
-    supernet = SMALL.build_supernet()
+    supernet = small_supernet()
     sizes: list[int] = []
-    for layer in supernet.layers[:-1]:  # type: ignore[union-attr,index]
+    for layer in supernet.layers[:-1]:
         layer.register_forward_hook(lambda _module, _args, out: sizes.append(out.shape[-1]))
     supernet(torch.randn(2, 1, 8, 8), SMALL.decode("4-3-3"))
     assert sizes == [8] * 4 + [4] * 3 + [2] * 3
 
 
 def test_pooling_takes_the_maximum() -> None:
-    supernet = SMALL.build_supernet()
+    supernet = small_supernet()
     x = torch.randn(2, 1, 8, 8)
-    stem, first = supernet.layers[0], supernet.layers[1]  # type: ignore[index]
-    with_pooling = supernet.run_stage(1, True, stem(x))  # type: ignore[attr-defined]
+    stem, first = supernet.layers[0], supernet.layers[1]
+    with_pooling = supernet.run_stage(1, True, stem(x))
     assert torch.equal(with_pooling, first(F.max_pool2d(stem(x), 2)))
 
 
 def test_shared_prefixes_run_once_and_change_no_bit() -> None:
-    supernet = SMALL.build_supernet()
+    supernet = small_supernet()
     blocks = []
-    for layer in supernet.layers[1:-1]:  # type: ignore[union-attr,index]
+    for layer in supernet.layers[1:-1]:
         layer.register_forward_hook(lambda *_: blocks.append(1))
     x = torch.randn(32, 1, 8, 8)
     outputs = dict(supernet.forward_each(x, list(SMALL)))
