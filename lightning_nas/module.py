@@ -234,7 +234,7 @@ class SupernetModule(LightningModule):
             f"{split}/accuracy_min": scores.accuracy.min(),
             f"{split}/accuracy_max": scores.accuracy.max(),
         }
-        self.log_dict({key: float(value) for key, value in metrics.items()}, rank_zero_only=True)
+        self.log_dict({key: float(value) for key, value in metrics.items()}, sync_dist=True)
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step

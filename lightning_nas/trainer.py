@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from lightning_nas import groundtruth
@@ -30,8 +29,7 @@ class NASTrainer(Trainer):
     Args:
         default_root_dir: The run directory.
         logger: Loggers; None or True is ``metrics.csv`` alone, False is none.
-        callbacks: More callbacks. A checkpoint callback among them takes the place of the one for
-            ``last.ckpt``.
+        callbacks: More callbacks. A RunCheckpoint among them takes the place of the usual one.
         kwargs: Everything else that Lightning's Trainer takes.
     """
 
@@ -47,10 +45,10 @@ class NASTrainer(Trainer):
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         # Lightning drops None nowhere and then fails on it; a sampler that is not given arrives as None.
         given = [callback for callback in given if callback is not None]
-        if kwargs.get("enable_checkpointing", True) is not False and not any(
-            isinstance(callback, Checkpoint) for callback in given
+        if kwargs.get("enable_checkpointing") is not False and not any(
+            isinstance(callback, RunCheckpoint) for callback in given
         ):
-            given.append(RunCheckpoint(default_root_dir, save_last=True, save_top_k=0))
+            given.append(RunCheckpoint())
         super().__init__(
             default_root_dir=default_root_dir,
             logger=MetricsFile(default_root_dir) if logger is None or logger is True else logger,

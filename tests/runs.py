@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 from torch.utils.data import Dataset
 from toy_space import Toy
@@ -41,6 +42,13 @@ def digits(**options: Any) -> DigitsDataModule:
     return DigitsDataModule(**{"train_size": 200, "val_size": 100, "batch_size": 50, "seed": 0, **options})
 
 
+class EveryCheckpoint(RunCheckpoint):
+    """Keeps every checkpoint under the number of its step."""
+
+    def save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / f"{trainer.global_step:02d}.ckpt")
+
+
 def fit(
     root: Path,
     sampler: Callable[[], PathSampler],
@@ -51,17 +59,7 @@ def fit(
     """Trains in fresh objects, with a checkpoint after every optimizer step and at the end of every epoch."""
     module = module or supernet_module()
     chosen = sampler()
-    steps = RunCheckpoint(
-        root, filename="{step:02d}", auto_insert_metric_name=False, save_top_k=-1, every_n_train_steps=1
-    )
-    epochs = RunCheckpoint(
-        root,
-        filename="epoch{epoch}",
-        auto_insert_metric_name=False,
-        save_top_k=-1,
-        save_on_train_epoch_end=True,
-    )
-    trainer(root, chosen, Ranking(), steps, epochs, **flags).fit(
+    trainer(root, chosen, Ranking(), EveryCheckpoint(every_n_train_steps=1), **flags).fit(
         module, datamodule=digits(), ckpt_path=resume_from
     )
     return module, chosen

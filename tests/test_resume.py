@@ -59,7 +59,6 @@ def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[st
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 @pytest.mark.parametrize("case", CASES)
 def test_resume_from_every_checkpoint(tmp_path: Path, case: str) -> None:
     number = resumed_equals_straight(tmp_path, case, lambda _: True)
@@ -84,7 +83,7 @@ class Kill(Callback):
 root = Path({root!r})
 module, sampler = runs.supernet_module(), DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)
 last = root / "last.ckpt"
-callbacks = [sampler, runs.Ranking(), runs.RunCheckpoint(root, save_last=True, save_top_k=0, every_n_train_steps=1)]
+callbacks = [sampler, runs.Ranking(), runs.RunCheckpoint(every_n_train_steps=1)]
 trainer = runs.trainer(root, *callbacks, *([] if last.exists() or {straight} else [Kill()]))
 trainer.fit(module, datamodule=runs.digits(), ckpt_path=last if last.exists() else None)
 runs.torch.save({{"weights": module.state_dict(), "sampler": sampler.state_dict()}}, root / "end.pt")

@@ -2,11 +2,12 @@
 
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+
+from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 
 
 class Interruption(Callback):
@@ -36,8 +37,9 @@ class Interruption(Callback):
         """Saves and stops after the step that was interrupted, unless the epoch ends with it anyway."""
         window_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self._asked and window_ends and not trainer.is_last_batch:
-            if trainer.checkpoint_callbacks:
-                trainer.save_checkpoint(Path(trainer.default_root_dir) / "last.ckpt")
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, RunCheckpoint):
+                    callback.save(trainer)
             raise KeyboardInterrupt
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -69,7 +69,7 @@ class Ranking(Callback):
         truth = self._truth_of(pl_module)
         metrics = {} if truth is None else ranking_metrics(scores.accuracy, truth)
         logged = {f"ranking/{key}": float(value) for key, value in metrics.items() if key != "n"}
-        pl_module.log_dict(logged, rank_zero_only=True)
+        pl_module.log_dict(logged, sync_dist=True)
         if trainer.state.fn == "validate":
             self._report(trainer, pl_module, scores, prefix="")
 

@@ -1,29 +1,41 @@
-"""Checkpoints from which a run continues exactly."""
+"""The checkpoint from which a run continues exactly."""
 
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 
-class RunCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, except that the last batch of an epoch waits for the epoch to end.
+class RunCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``: written at the end of every epoch, and within epochs where that is asked.
 
-    With ``every_n_train_steps``, ModelCheckpoint saves after the last batch too, before the validation that
-    follows it. A run that is killed then and resumed goes on with the next epoch, and that validation never
-    happens. The checkpoint at the end of the epoch is the first one that has everything. Gradients that are
-    still accumulating are in no checkpoint either, so none is saved before they are used.
+    Lightning's ModelCheckpoint is for keeping the best; as a way to continue it has three traps. With
+    ``save_top_k=0, save_last=True`` it writes nothing before the run ends. With ``every_n_train_steps`` it
+    saves after the last batch of an epoch, before the validation that follows, which a resumed run then leaves
+    out. And a directory that was moved gives ``last-v1.ckpt`` beside a ``last.ckpt`` that grows old.
+
+    Args:
+        every_n_train_steps: Optimizer steps between checkpoints within an epoch; None saves at its end only.
     """
 
+    def __init__(self, every_n_train_steps: int | None = None) -> None:
+        self.every_n_train_steps = every_n_train_steps
+
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when it is time, unless the epoch ends here or gradients are still accumulating."""
+        """Saves when it is time, unless gradients are still accumulating or the epoch ends here."""
         window_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if window_ends and not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        due = self.every_n_train_steps and trainer.global_step % self.every_n_train_steps == 0
+        if due and window_ends and not trainer.is_last_batch:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves what the epoch and its validation left."""
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes ``last.ckpt``; as long as it is not whole, the one before remains."""
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "last.ckpt")

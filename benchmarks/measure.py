@@ -1,0 +1,83 @@
+"""What all benchmarks share: timing in turn, arguments, and the table and file of figures.
+
+The time of a computation moves with everything else that runs on the machine; the ratio of two that run in
+turn in one process hardly does. So both sides are timed in every round, and a figure is a median over rounds.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+
+import torch
+
+from lightning_nas.files import written_whole
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a table.
+
+    Attributes:
+        name: What was measured, and at which size.
+        values: One per round.
+        unit: Their unit; ``x`` for a ratio.
+    """
+
+    name: str
+    values: Sequence[float]
+    unit: str
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return median(self.values)
+
+    @property
+    def spread(self) -> str:
+        """The middle half of the rounds, from the lower to the upper quartile."""
+        if len(self.values) == 1:
+            return ""
+        low, _, high = quantiles(self.values, n=4, method="inclusive")
+        return f"{low:.3g} to {high:.3g}"
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The command line of a benchmark: ``quick`` and ``json``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it run?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the medians there")
+    return parser.parse_args()
+
+
+def seconds(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Times all sides in turn, and forwards and backwards in turn; one more round at first does not count."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name in sides if number % 2 else reversed(list(sides)):
+            start = perf_counter()
+            sides[name]()
+            taken[name].append(perf_counter() - start)
+    return {name: values[1:] for name, values in taken.items()}
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """``above / below``, round by round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def report(figures: Sequence[Figure], file: Path | None) -> None:
+    """Prints a table and, where a file is given, writes the medians."""
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, CPU")
+    width = max(len(figure.name) for figure in figures)
+    print(f"{'':{width}}  {'median':>9}  {'unit':8}  middle half of rounds")
+    for figure in figures:
+        spread = f"{figure.spread} ({len(figure.values)} rounds)" if figure.spread else ""
+        print(f"{figure.name:{width}}  {figure.value:9.4g}  {figure.unit:8}  {spread}".rstrip())
+    if file:
+        rows = [{"name": figure.name, "value": figure.value, "unit": figure.unit} for figure in figures]
+        with written_whole(file) as temporary:
+            temporary.write_text(json.dumps(rows, indent=2) + "\n")

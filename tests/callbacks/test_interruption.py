@@ -1,0 +1,53 @@
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import torch
+from lightning import Callback, Trainer
+
+from lightning_nas.samplers import UniformSampler
+
+
+class CtrlC(Callback):
+    """Interrupts in the middle of a step."""
+
+    def __init__(self, step: int, times: int = 1) -> None:
+        self.at = step
+        self.times = times
+
+    def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.fit_loop.epoch_loop.total_batch_idx == self.at:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_an_interrupted_run_continues_exactly(tmp_path: Path, step: int) -> None:
+    """3 epochs of 4 batches; step 3 is the last of its epoch."""
+    straight = runs.supernet_module()
+    runs.trainer(tmp_path / "straight", UniformSampler(seed=0)).fit(straight, datamodule=runs.digits())
+
+    root = tmp_path / "interrupted"
+    usual = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        runs.trainer(root, UniformSampler(seed=0), CtrlC(step)).fit(
+            runs.supernet_module(), datamodule=runs.digits()
+        )
+    assert signal.getsignal(signal.SIGINT) is usual
+    assert torch.load(root / "last.ckpt", weights_only=True)["global_step"] == step + 1
+    module = runs.supernet_module()
+    runs.trainer(root, UniformSampler(seed=0)).fit(
+        module, datamodule=runs.digits(), ckpt_path=root / "last.ckpt"
+    )
+    runs.assert_same(module.state_dict(), straight.state_dict())
+    assert runs.metrics(root) == runs.metrics(tmp_path / "straight")
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        runs.trainer(tmp_path, UniformSampler(seed=0), CtrlC(1, times=2)).fit(
+            runs.supernet_module(), datamodule=runs.digits()
+        )
+    assert not (tmp_path / "last.ckpt").exists()

@@ -1,0 +1,129 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import runs
+from toy_space import Toy
+
+from lightning_nas.callbacks import Ranking
+from lightning_nas.density import mean_distances, probe_indices
+from lightning_nas.errors import NASError
+from lightning_nas.ranking import TableRow, density_bias, ranking_metrics, write_table
+from lightning_nas.samplers import UniformSampler
+from lightning_nas.spaces import Pooling
+
+SPACE = Pooling(depth=14, channels=(2, 2, 4), in_channels=1, image_size=8)
+KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
+KEYS += ["top1_ground_truth", "top5_ground_truth", "top10_ground_truth"]
+KEYS += ["density_bias", "density_vs_score", "density_vs_ground_truth"]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    rng = np.random.default_rng(0)
+    rows = []
+    for path in SPACE:
+        cost = SPACE.cost(path)
+        rows.append(TableRow(SPACE.encode(path), float(rng.uniform(50, 90)), 1.0, cost.params, cost.macs))
+    write_table(tmp_path / "truth.csv", "digits", rows)
+    return str(tmp_path / "truth.csv")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def validate(root: Path, ranking: Ranking, space: Any = SPACE, verb: str = "validate", **data: Any) -> Any:
+    module = runs.supernet_module(space)
+    getattr(runs.trainer(root, ranking, logger=False), verb)(
+        module, datamodule=runs.digits(**data), verbose=False
+    )
+    return module
+
+
+def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
+    module = validate(tmp_path, Ranking(table, probe_size=16))
+    scores = module.scores.scores()
+    found = rows(tmp_path / "ranking.csv")
+    assert list(found[0]) == ["arch", "accuracy", "loss", "ground_truth", "params", "macs"]
+    assert [row["arch"] for row in found] == [SPACE.encode(path) for path in SPACE]
+    assert [float(row["accuracy"]) for row in found] == scores.accuracy.tolist()
+    assert [float(row["loss"]) for row in found] == scores.loss.tolist()
+    assert [int(row["macs"]) for row in found] == [SPACE.cost(path).macs for path in SPACE]
+    truth = np.array([float(row["digits"]) for row in rows(Path(table))])
+    assert [float(row["ground_truth"]) for row in found] == truth.tolist()
+
+    data = runs.digits()
+    probe = data.validation_images(probe_indices(100, 16, seed=0))
+    distance = mean_distances(module.supernet, tuple(SPACE), *probe, "functional")
+    assert [float(row["mean_distance"]) for row in rows(tmp_path / "density.csv")] == pytest.approx(distance)
+    report = json.loads((tmp_path / "ranking.json").read_text())
+    assert list(report) == KEYS
+    expected = ranking_metrics(scores.accuracy, truth) | vars(density_bias(distance, scores.accuracy, truth))
+    assert report == {
+        key: None if np.isnan(value) else pytest.approx(value) for key, value in expected.items()
+    }
+
+
+def test_without_ground_truth_only_the_number_of_paths_is_reported(tmp_path: Path) -> None:
+    validate(tmp_path, Ranking())
+    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 15}
+    assert {row["ground_truth"] for row in rows(tmp_path / "ranking.csv")} == {""}
+    assert len(rows(tmp_path / "density.csv")) == 15
+
+
+def test_a_sample_of_the_paths(tmp_path: Path, table: str) -> None:
+    validate(tmp_path / "some", Ranking(table, paths=6))
+    validate(tmp_path / "all", Ranking(table))
+    some = {row["arch"]: row for row in rows(tmp_path / "some" / "ranking.csv")}
+    every = {row["arch"]: row for row in rows(tmp_path / "all" / "ranking.csv")}
+    assert len(some) == 6
+    assert all(every[arch] == row for arch, row in some.items())
+    distances = {row["arch"]: row for row in rows(tmp_path / "all" / "density.csv")}
+    assert all(distances[row["arch"]] == row for row in rows(tmp_path / "some" / "density.csv"))
+
+
+def test_spaces_without_end_are_ranked_without_densities(tmp_path: Path) -> None:
+    validate(tmp_path, Ranking(paths=5), space=Toy(layers=30))
+    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 5}
+    assert not (tmp_path / "density.csv").exists()
+
+
+def test_test_scores_the_test_split_into_files_of_its_own(tmp_path: Path) -> None:
+    module = validate(tmp_path, Ranking(), verb="test")
+    assert int(module.scores.images) == 1797 - 300
+    assert (tmp_path / "test_ranking.csv").exists()
+    assert not (tmp_path / "ranking.csv").exists()
+
+
+def test_fit_logs_the_criteria_at_every_validation_and_writes_no_report(tmp_path: Path, table: str) -> None:
+    sampler = UniformSampler(seed=0)
+    trainer = runs.trainer(tmp_path / "run", sampler, Ranking(table), max_epochs=4, check_val_every_n_epoch=2)
+    trainer.fit(runs.supernet_module(SPACE), datamodule=runs.digits())
+    logged = [row for row in runs.metrics(tmp_path / "run") if row["ranking/kendall_tau"]]
+    assert [row["epoch"] for row in logged] == ["1.0", "3.0"]
+    assert -1 <= float(logged[-1]["ranking/kendall_tau"]) <= 1
+    assert not (tmp_path / "run" / "ranking.json").exists()
+
+
+def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, table: str) -> None:
+    sampler = UniformSampler(seed=0)
+    for space, message in (
+        (Pooling(depth=8, channels=(2, 2, 4)), "of the 3 in the search space"),
+        (Pooling(depth=14, channels=(2, 4, 4)), "made for another width, image size or number of classes"),
+        (Toy(layers=30), "ranking.paths is 'all', but the space has"),
+    ):
+        with pytest.raises(NASError, match=message):
+            runs.trainer(tmp_path, sampler, Ranking(table)).fit(
+                runs.supernet_module(space), datamodule=runs.digits()
+            )
+    assert sampler.visits is None or sampler.visits.sum() == 0
+
+
+def test_a_probe_larger_than_the_validation_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="probe_size is 101, but the validation split has 100 images"):
+        validate(tmp_path, Ranking(probe_size=101))

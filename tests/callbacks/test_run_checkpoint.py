@@ -1,0 +1,50 @@
+from pathlib import Path
+from typing import Any
+
+import runs
+import torch
+from lightning import Callback, Trainer
+
+from lightning_nas.callbacks import RunCheckpoint
+from lightning_nas.samplers import UniformSampler
+
+
+def test_no_checkpoint_lies_before_a_validation_or_inside_an_accumulation_window(tmp_path: Path) -> None:
+    """3 epochs of 4 batches, 2 batches per optimizer step."""
+    runs.fit(tmp_path, lambda: UniformSampler(seed=0), accumulate_grad_batches=2)
+    found = {}
+    for path in tmp_path.glob("*.ckpt"):
+        loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]
+        batches = loops["epoch_loop.batch_progress"]["current"]["completed"]
+        found[path.stem] = (batches, loops["epoch_loop.val_loop.batch_progress"]["total"]["completed"])
+    # After the second of four batches, still without a validation, and after the fourth with one.
+    assert {name: validated for name, (_, validated) in found.items()} == {
+        "01": 0, "02": 1, "03": 0, "04": 1, "05": 0, "06": 1
+    }  # fmt: skip
+    assert found["02"][0] == 4
+
+
+class Epochs(Callback):
+    """Remembers the step of ``last.ckpt`` whenever an epoch begins."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        last = Path(trainer.default_root_dir) / "last.ckpt"
+        self.steps.append(torch.load(last, weights_only=True)["global_step"] if last.exists() else 0)
+
+
+def test_last_is_written_after_every_epoch_however_rare_validation_is(tmp_path: Path) -> None:
+    epochs = Epochs()
+    runs.trainer(tmp_path, UniformSampler(seed=0), epochs, check_val_every_n_epoch=2).fit(
+        runs.supernet_module(), datamodule=runs.digits()
+    )
+    assert epochs.steps == [0, 4, 8]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 12
+
+
+def test_a_run_has_one_and_can_do_without(tmp_path: Path) -> None:
+    assert len(runs.trainer(tmp_path).checkpoint_callbacks) == 1
+    assert len(runs.trainer(tmp_path, RunCheckpoint(every_n_train_steps=3)).checkpoint_callbacks) == 1
+    assert runs.trainer(tmp_path, enable_checkpointing=False).checkpoint_callbacks == []

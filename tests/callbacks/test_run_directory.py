@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+import runs
+
+from lightning_nas.errors import NASError
+from lightning_nas.samplers import UniformSampler
+
+
+def fit(root: Path, epochs: int, resume: bool = False, **flags: bool) -> None:
+    trainer = runs.trainer(root, UniformSampler(seed=0), max_epochs=epochs, **flags)
+    trainer.fit(
+        runs.supernet_module(), datamodule=runs.digits(), ckpt_path=root / "last.ckpt" if resume else None
+    )
+
+
+def test_a_run_holds_its_files_and_no_folders(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "metrics.csv"]
+
+
+def test_training_from_scratch_over_a_run_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(NASError, match="already holds a run: continue it with --ckpt_path last"):
+        fit(tmp_path, 1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_dry_run_is_allowed_and_leaves_the_run_alone(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    before = (tmp_path / "last.ckpt").read_bytes()
+    fit(tmp_path, 1, fast_dev_run=True)
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
+def test_a_longer_run_continues_the_metrics(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    first = runs.metrics(tmp_path)
+    fit(tmp_path, 2, resume=True)
+    assert runs.metrics(tmp_path)[: len(first)] == first
+    assert [int(row["step"]) for row in runs.metrics(tmp_path)] == [0, 1, 2, 3, 3, 4, 5, 6, 7, 7]
+
+
+def test_metrics_of_a_run_that_left_no_checkpoint_are_replaced(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    (tmp_path / "last.ckpt").unlink()
+    fit(tmp_path, 1)
+    assert [int(row["step"]) for row in runs.metrics(tmp_path)] == [0, 1, 2, 3, 3]

@@ -1,0 +1,117 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import torch
+
+from lightning_nas import checkpoint
+from lightning_nas.errors import NASError
+from lightning_nas.module import SupernetModule
+from lightning_nas.samplers import UniformSampler
+from lightning_nas.spaces import NormPolicy, Pooling
+
+SPACE = Pooling(depth=8, channels=(2, 2, 4))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SupernetModule]:
+    root = tmp_path_factory.mktemp("run")
+    module = runs.supernet_module(SPACE)
+    runs.trainer(root, UniformSampler(seed=0), max_epochs=1).fit(module, datamodule=runs.digits())
+    return root / "last.ckpt", module
+
+
+def test_a_checkpoint_is_tensors_and_plain_types(saved: tuple[Path, SupernetModule]) -> None:
+    loaded = torch.load(saved[0], weights_only=True)
+    assert loaded["lightning_nas"]["space"] == {
+        "class_path": "lightning_nas.spaces.pooling.Pooling",
+        "init_args": {
+            "depth": 8,
+            "channels": [2, 2, 4],
+            "num_classes": 10,
+            "in_channels": 1,
+            "image_size": 8,
+        },
+    }
+    assert loaded["lightning_nas"]["norm"] == {"affine": False, "running_stats": False}
+
+
+def test_the_supernet_needs_only_the_checkpoint(saved: tuple[Path, SupernetModule]) -> None:
+    path, module = saved
+    supernet = checkpoint.load_supernet(path)
+    assert supernet.space == module.space
+    x = torch.randn(4, 1, 8, 8)
+    assert torch.equal(supernet(x, (1,)), module.supernet(x, (1,)))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Pooling(depth=14, channels=(2, 2, 4)), "was trained with depth 8, but model.space has depth 14"),
+        (Pooling(depth=8, channels=(2, 4, 4)), "was trained with channels [2, 2, 4], but model.space has"),
+        (
+            runs.SMALL,
+            "holds the space lightning_nas.spaces.pooling.Pooling, but model.space is toy_space.Toy",
+        ),
+    ],
+)
+@pytest.mark.parametrize("verb", ["fit", "validate"])
+def test_a_checkpoint_of_another_space_is_refused(
+    tmp_path: Path, saved: tuple[Path, SupernetModule], other: Any, message: str, verb: str
+) -> None:
+    callbacks = [UniformSampler(seed=0)] if verb == "fit" else []
+    run = getattr(runs.trainer(tmp_path, *callbacks, max_epochs=2), verb)
+    with pytest.raises(NASError, match=re.escape(message)):
+        run(runs.supernet_module(other), datamodule=runs.digits(), ckpt_path=saved[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_batch_norm_is_refused(tmp_path: Path, saved: tuple[Path, SupernetModule]) -> None:
+    module = runs.supernet_module(SPACE, norm=NormPolicy(affine=True))
+    with pytest.raises(NASError, match=r"trained with norm\.affine False, but model\.norm\.affine is True"):
+        runs.trainer(tmp_path).validate(module, datamodule=runs.digits(), ckpt_path=saved[0])
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path, saved: tuple[Path, SupernetModule]) -> None:
+    loaded = torch.load(saved[0], weights_only=True)
+    del loaded["lightning_nas"]
+    torch.save(loaded, tmp_path / "foreign.ckpt")
+    with pytest.raises(NASError, match="not written by lightning_nas: it describes no search space"):
+        runs.trainer(tmp_path).validate(
+            runs.supernet_module(SPACE), datamodule=runs.digits(), ckpt_path=tmp_path / "foreign.ckpt"
+        )
+    with pytest.raises(NASError, match="not written by lightning_nas"):
+        checkpoint.load_supernet(tmp_path / "foreign.ckpt")
+
+
+def test_a_newer_format_is_refused(saved: tuple[Path, SupernetModule]) -> None:
+    loaded = torch.load(saved[0], weights_only=True)
+    loaded["lightning_nas"]["format"] = 99
+    with pytest.raises(NASError, match="has format 99: this version reads format 1"):
+        checkpoint.require(loaded, SPACE.adapt(in_channels=1, image_size=8), NormPolicy())
+
+
+def test_damaged_files_are_refused(tmp_path: Path, saved: tuple[Path, SupernetModule]) -> None:
+    whole = saved[0].read_bytes()
+    for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"hello, world"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(NASError, match="is damaged or no checkpoint"):
+            checkpoint.read(tmp_path / name)
+    torch.save([1, 2], tmp_path / "list")
+    with pytest.raises(NASError, match="holds a list, not a checkpoint"):
+        checkpoint.read(tmp_path / "list")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    torch.save({"callable": print}, tmp_path / "evil.ckpt")
+    with pytest.raises(NASError, match="is damaged or no checkpoint"):
+        checkpoint.read(tmp_path / "evil.ckpt")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="ckpt_path is 'last', but there is no"):
+        checkpoint.last(tmp_path)
+    with pytest.raises(NASError, match="there is no such file"):
+        checkpoint.read(tmp_path / "nothing.ckpt")

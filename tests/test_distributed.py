@@ -1,0 +1,323 @@
+"""Two ranks train, score and resume as one process does with the same overall batch."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import runs
+import torch
+from gloo_workers import RANKS, GlooPair
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, distributed
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from lightning_nas.callbacks import Ranking
+from lightning_nas.data import DigitsDataModule
+from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
+from lightning_nas.spaces import Pooling
+
+# In one process of pytest-xdist, so that one pair serves all tests.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+
+GLOBAL_BATCH = 50
+POOLING = Pooling(depth=8, channels=(2, 2, 4))
+# 3 epochs of 4 batches.
+UNIFORM = partial(UniformSampler, paths=3)
+DENSITY = partial(DensitySampler, tau=0.5, warmup_steps=6, probe_size=16)
+BARE: dict[str, Any] = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
+
+MakeSampler = Callable[[], PathSampler]
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[GlooPair]:
+    with GlooPair() as pair:
+        yield pair
+
+
+# ------------------------------------------------- jobs, for one process and for each of two ranks
+
+
+def ranks() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def strategy() -> dict[str, Any]:
+    if ranks() == 1:
+        return {"devices": 1}
+    return {"devices": ranks(), "strategy": "ddp_find_unused_parameters_true"}
+
+
+class Recorder(Callback):
+    """Remembers the paths of every batch, and the gradients that the optimizer is about to see."""
+
+    def __init__(self) -> None:
+        self.paths: list[Any] = []
+        self.gradients: list[dict[str, Tensor | None]] = []
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: object
+    ) -> None:
+        gradients = {name: p.grad for name, p in pl_module.named_parameters()}
+        self.gradients.append({name: None if g is None else g.clone() for name, g in gradients.items()})
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        self.paths.append(pl_module.paths)
+
+
+class Exchanges(Callback):
+    """Counts how often gradients went from rank to rank, after every batch."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.after_batches: list[int] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        model = trainer.strategy.model
+        assert isinstance(model, DistributedDataParallel)
+        model.register_comm_hook(distributed.group.WORLD, self._exchange)
+
+    def _exchange(
+        self,
+        group: Any,
+        bucket: distributed.GradBucket,  # type: ignore[name-defined]  # torch wants exactly this type
+    ) -> torch.futures.Future[Tensor]:
+        self.number += bucket.is_last()
+        return allreduce_hook(group, bucket)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.after_batches.append(self.number)
+
+
+def data() -> DigitsDataModule:
+    """The same overall batch on any number of ranks: 4 batches per epoch, and 5 of validation."""
+    return runs.digits(batch_size=GLOBAL_BATCH // ranks(), eval_batch_size=20)
+
+
+def train(
+    root: Path,
+    sampler: MakeSampler,
+    *callbacks: Callback,
+    options: dict[str, Any] | None = None,
+    resume_from: Path | None = None,
+    **flags: Any,
+) -> dict[str, Any]:
+    module, chosen, recorder = runs.supernet_module(**(options or {})), sampler(), Recorder()
+    trainer = runs.trainer(root, chosen, recorder, *callbacks, **{**strategy(), **flags})
+    trainer.fit(module, datamodule=data(), ckpt_path=resume_from)
+    return {
+        "paths": recorder.paths,
+        "gradients": recorder.gradients,
+        "weights": module.state_dict(),
+        "sampler": chosen.state_dict(),
+        "logged": {name: float(value) for name, value in trainer.callback_metrics.items()},
+    }
+
+
+def train_where_only_rank_0_can_measure(root: Path, sampler: MakeSampler) -> dict[str, Any]:
+    with nullcontext() if rank() == 0 else patch("lightning_nas.samplers.density.mean_distances", None):
+        return train(root, sampler, **BARE)
+
+
+def count_exchanges(root: Path, sampler: MakeSampler, **flags: Any) -> list[int]:
+    exchanges = Exchanges()
+    train(root, sampler, exchanges, max_epochs=1, **BARE, **flags)
+    return exchanges.after_batches
+
+
+def validate(root: Path, options: dict[str, Any], eval_batch_size: int) -> dict[str, Any]:
+    """Each rank has a folder of its own, so that it shows who writes."""
+    module = runs.supernet_module(**options)
+    trainer = runs.trainer(root / str(rank()), Ranking(), **strategy())
+    images = runs.digits(eval_batch_size=eval_batch_size)
+    [logged] = trainer.validate(module, datamodule=images, verbose=False)
+    scores = module.scores.scores()
+    return {
+        "own images": int(module.scores.images),
+        "accuracy": scores.accuracy.tolist(),
+        "loss": scores.loss.tolist(),
+        "logged": logged,
+    }
+
+
+def train_in_own_folder(root: Path, sampler: MakeSampler) -> dict[str, Any]:
+    return train(root / str(rank()), sampler, Ranking())
+
+
+# ------------------------------------------------------------------------------------------ tests
+
+
+def assert_close(a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Equality up to rounding, and of what is None."""
+    assert [name for name in a if a[name] is None] == [name for name in b if b[name] is None]
+    for name, tensor in a.items():
+        if tensor is not None:
+            torch.testing.assert_close(tensor, b[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sampler", [UniformSampler, partial(UniformSampler, paths=2), DENSITY], ids=["one", "two", "density"]
+)
+def test_both_ranks_train_the_paths_of_a_single_process(
+    pair: GlooPair, tmp_path: Path, sampler: MakeSampler
+) -> None:
+    first, second = pair.run(train, tmp_path, sampler, **BARE)
+    alone = train(tmp_path, sampler, **BARE)
+    assert len(alone["paths"]) == 12
+    assert first["paths"] == second["paths"] == alone["paths"]
+    runs.assert_same(first["sampler"]["visits"], alone["sampler"]["visits"])
+
+
+def test_densities_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
+    """What two ranks measure may differ in the last bit, and then they would draw different paths."""
+    first, second = pair.run(train_where_only_rank_0_can_measure, tmp_path, DENSITY)
+    runs.assert_same(first["sampler"], second["sampler"])
+    assert first["paths"] == second["paths"]
+    alone = train(tmp_path, DENSITY, **BARE)["sampler"]
+    for measured in ("distance", "probabilities"):
+        torch.testing.assert_close(first["sampler"][measured], alone[measured], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({}, {}),
+        ({"grad_reduce": "sum"}, {"gradient_clip_val": 0.5}),
+        ({"grad_reduce": "active_mean"}, {}),
+        ({"grad_reduce": "active_mean"}, {"accumulate_grad_batches": 2}),
+        ({"inactive_params": "coast"}, {"gradient_clip_val": 0.2}),
+        ({"inactive_params": "coast", "grad_reduce": "sum"}, {"accumulate_grad_batches": 2}),
+    ],
+    ids=lambda chosen: "-".join(map(str, chosen.values())) or "default",
+)
+def test_gradients_and_weights_are_those_of_a_single_process(
+    pair: GlooPair, tmp_path: Path, options: dict[str, Any], flags: dict[str, Any]
+) -> None:
+    first, second = pair.run(train, tmp_path, UNIFORM, options=options, **BARE, **flags)
+    runs.assert_same(first, second)
+    alone = train(tmp_path, UNIFORM, options=options, **BARE, **flags)
+    for together, single in zip(first["gradients"], alone["gradients"], strict=True):
+        assert_close(together, single)
+    assert_close(first["weights"], alone["weights"])
+
+
+def test_weights_that_no_path_of_a_step_used_have_no_gradient(pair: GlooPair, tmp_path: Path) -> None:
+    """The earlier paths of a step are not exchanged by themselves, and yet what they used is."""
+    module = runs.supernet_module()
+    unused_steps = 0
+    for trained in pair.run(train, tmp_path, UNIFORM, **BARE):
+        for paths, gradients in zip(trained["paths"], trained["gradients"], strict=True):
+            used = {id(p) for path in paths for p in module.supernet.path_parameters(path)}
+            expected = {name for name, p in module.named_parameters() if id(p) in used}
+            assert {name for name, gradient in gradients.items() if gradient is not None} == expected
+            unused_steps += len(expected) < len(gradients)
+    assert unused_steps
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [({}, [1, 2, 3, 4]), ({"accumulate_grad_batches": 2}, [0, 1, 1, 2])],
+    ids=["every batch", "accumulate"],
+)
+def test_gradients_are_exchanged_once_for_all_paths(
+    pair: GlooPair, tmp_path: Path, flags: dict[str, Any], expected: list[int]
+) -> None:
+    assert pair.run(count_exchanges, tmp_path, UNIFORM, **flags) == [expected] * RANKS
+
+
+def test_batch_norm_sees_the_share_of_its_rank(pair: GlooPair, tmp_path: Path) -> None:
+    """Statistics come from the 25 images of a rank, where a single process has those of all 50.
+
+    So the ranks agree with each other, and no number of them trains what a single process does. Exchanging
+    statistics is the Trainer's sync_batchnorm.
+    """
+    first, second = pair.run(train, tmp_path, UNIFORM, options={"space": POOLING}, **BARE)
+    runs.assert_same(first, second)
+    alone = train(tmp_path, UNIFORM, options={"space": POOLING}, **BARE)
+    assert first["paths"] == alone["paths"]
+    name = "supernet.layers.0.0.0.weight"
+    assert not torch.allclose(first["weights"][name], alone["weights"][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("eval_batch_size", [25, 20, 30], ids=["even", "odd", "last is smaller"])
+@pytest.mark.parametrize("options", [{}, {"space": POOLING}], ids=["toy", "batch-norm"])
+def test_validation_counts_every_image_once(
+    pair: GlooPair, tmp_path: Path, options: dict[str, Any], eval_batch_size: int
+) -> None:
+    """Whole batches are dealt to the ranks, so that even batch statistics are those of a single process."""
+    together = pair.run(validate, tmp_path / "ranks", options, eval_batch_size)
+    alone = validate(tmp_path / "alone", options, eval_batch_size)
+    assert sum(scored.pop("own images") for scored in together) == alone.pop("own images") == 100
+    for scored in together:
+        assert scored["accuracy"] == alone["accuracy"]
+        assert scored["loss"] == pytest.approx(alone["loss"], rel=1e-12)
+    assert together[0]["logged"] == pytest.approx(alone["logged"], rel=1e-12)
+
+
+def test_the_ranking_is_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
+    pair.run(validate, tmp_path / "ranks", {}, 20)
+    validate(tmp_path / "alone", {}, 20)
+    assert not (tmp_path / "ranks" / "1").exists()
+    for name in ("ranking.csv", "ranking.json", "density.csv"):
+        together, alone = (tmp_path / run / "0" / name for run in ("ranks", "alone"))
+        assert together.read_text() == alone.read_text(), name
+    assert json.loads((tmp_path / "ranks" / "0" / "ranking.json").read_text())["n"] == runs.SMALL.size
+
+
+def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
+    pair.run(train_in_own_folder, tmp_path / "ranks", UNIFORM)
+    train_in_own_folder(tmp_path / "alone", UNIFORM)
+    together, alone = (runs.metrics(tmp_path / run / "0") for run in ("ranks", "alone"))
+    assert not (tmp_path / "ranks" / "1").exists()
+    # The same steps and in each of them the same metrics: no row is written twice.
+    filled = [
+        [[row["step"], *(key for key in row if row[key])] for row in rows] for rows in (together, alone)
+    ]
+    assert filled[0] == filled[1]
+
+
+@pytest.mark.parametrize("sampler", [UNIFORM, DENSITY], ids=["uniform", "density"])
+def test_a_resumed_run_equals_one_that_was_not_interrupted(
+    pair: GlooPair, tmp_path: Path, sampler: MakeSampler
+) -> None:
+    """Resumed after step 7, in the middle of an epoch and after the densities were measured."""
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    callbacks = Ranking(), runs.EveryCheckpoint(every_n_train_steps=1)
+    uninterrupted = pair.run(train, straight, sampler, *callbacks)
+    resumed.mkdir()
+    # All rows, as if the run had been killed at its very end: what lies after the checkpoint must go.
+    shutil.copy(straight / "metrics.csv", resumed)
+    continued = pair.run(train, resumed, sampler, *callbacks, resume_from=straight / "07.ckpt")
+    for whole, rest in zip(uninterrupted, continued, strict=True):
+        assert rest["paths"] == whole["paths"][7:]
+        runs.assert_same(rest["weights"], whole["weights"])
+        runs.assert_same(rest["sampler"], whole["sampler"])
+    runs.assert_same(continued[0]["weights"], continued[1]["weights"])
+    assert (resumed / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
+
+
+def test_scores_are_logged_on_both_ranks(pair: GlooPair, tmp_path: Path) -> None:
+    """A checkpoint or a stop that follows a score must decide alike, or one rank waits for the other."""
+    best = ModelCheckpoint(tmp_path, monitor="val/accuracy", mode="max")
+    first, second = pair.run(train, tmp_path, UNIFORM, best, logger=False)
+    assert first["logged"]["val/accuracy"] == second["logged"]["val/accuracy"]
+
+
+def test_a_refusal_reaches_both_ranks(pair: GlooPair, tmp_path: Path) -> None:
+    """Rank 0 alone would leave the other waiting for it."""
+    refused = pair.outcomes(train, tmp_path, partial(DENSITY, probe_size=1000), **BARE)
+    for outcome in refused:
+        assert outcome.message.startswith("lightning_nas.errors.NASError:"), outcome.error
+        assert "1000" in outcome.message
