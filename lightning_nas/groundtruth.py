@@ -1,8 +1,10 @@
 """Ground truth: every path of a space trained alone, several times."""
 
 import csv
+import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,12 +120,25 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    trainer = Trainer(**flags | own)
     own_data = data.with_seed(seed)
-    trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
-    [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
+    with _quiet():
+        trainer = Trainer(**flags | own)
+        trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
+        [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
     torch.set_num_threads(threads)
     return Result(network, 100 * metrics["test/accuracy"], time.perf_counter() - started)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hundreds of networks need not say each that there is no GPU."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _finished(runs: Path, module: SupernetModule) -> dict[Network, float]:

@@ -83,14 +83,21 @@ class GlooPair:
 
     def outcomes(self, job: Callable[..., Any], *args: Any, **options: Any) -> list[Outcome]:
         """What ``job`` comes to on every rank, failures included; see ``run``."""
-        if not self._processes:
+        if not self._processes or not all(process.is_alive() for process in self._processes):
+            self.close()
             self._start()
         # Pytest may have imported the file of the job under another name than the one it has here.
         name = Path(inspect.getfile(job)).stem, job.__name__
         message = pickle.dumps((name, args, options, _warning_filters()))
         for pipe in self._pipes:
             pipe.send_bytes(message)
-        outcomes = self._collect()
+        try:
+            outcomes = self._collect()
+        except (
+            BaseException
+        ):  # the test was interrupted, and the answer would be taken for that of the next job
+            self.close()
+            raise
         # Ranks that failed alike failed at the same place. Otherwise one may have left a message that the
         # next job would take for its own.
         if len({outcome.message for outcome in outcomes}) > 1:

@@ -19,7 +19,7 @@ class CtrlC(Callback):
 
     def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
         if trainer.fit_loop.epoch_loop.total_batch_idx == self.at:
-            for _ in range(self.times):
+            for _time in range(self.times):
                 signal.raise_signal(signal.SIGINT)
 
 

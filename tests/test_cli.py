@@ -1,0 +1,210 @@
+"""The command line, called as users call it."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import torch
+import yaml
+
+from lightning_nas.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SPACE = ["-c", str(CONFIGS / "spaces/pooling_small.yaml"), "-c", str(CONFIGS / "data/digits.yaml")]
+TINY = ["--model.space.channels", "[2, 2, 4]", "--data.train_size", "100", "--data.val_size", "100"]
+TINY += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+EPOCH = ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"]
+
+
+def run(verb: str, root: Path, *more: str) -> None:
+    main([verb, *SPACE, *TINY, *EPOCH, "--trainer.default_root_dir", str(root), *more])
+
+
+def refusal(verb: str, root: Path, *more: str) -> str:
+    """The one sentence on which the command ends."""
+    with pytest.raises(SystemExit) as stopped:
+        run(verb, root, *more)
+    assert isinstance(stopped.value.code, str)
+    assert stopped.value.code.startswith("lightning-nas: ")
+    assert "\n" not in stopped.value.code
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished")
+    run("fit", root, "--sampler", "UniformSampler", "--sampler.paths", "2")
+    return root
+
+
+def test_a_run_directory_holds_config_metrics_and_checkpoint(finished: Path) -> None:
+    assert {"config.yaml", "metrics.csv", "last.ckpt"} <= {path.name for path in finished.iterdir()}
+    saved = yaml.safe_load((finished / "config.yaml").read_text())
+    assert list(saved) == ["seed_everything", "trainer", "model", "data", "sampler", "ranking"]
+    assert saved["sampler"]["init_args"]["paths"] == 2
+
+
+def test_facts_of_the_data_reach_the_space(finished: Path) -> None:
+    description = torch.load(finished / "last.ckpt", weights_only=True)["lightning_nas"]["space"]
+    assert (description["init_args"]["in_channels"], description["init_args"]["image_size"]) == (1, 8)
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_every_verb_accepts_the_config_of_fit(finished: Path, verb: str) -> None:
+    more = ["--model.predict_path", "4-3-3"] if verb == "predict" else []
+    main([verb, "-c", str(finished / "config.yaml"), "--ckpt_path", "last", *more])
+    written = {"validate": "ranking.csv", "test": "test_ranking.csv", "predict": "predictions.csv"}[verb]
+    with (finished / written).open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == (1597 if verb == "predict" else 36)
+
+
+def test_validate_leaves_the_config_of_fit_alone(finished: Path) -> None:
+    before = (finished / "config.yaml").read_text()
+    main(["validate", "-c", str(finished / "config.yaml"), "--ckpt_path", "last", "--ranking.paths", "3"])
+    assert (finished / "config.yaml").read_text() == before
+
+
+def test_validate_reports_against_a_table(finished: Path, tmp_path: Path) -> None:
+    lines = [f'"{a}-{b}-{10 - a - b}",{50 + a * b}' for a in range(1, 9) for b in range(1, 10 - a)]
+    (tmp_path / "table.csv").write_text("arch,digits\n" + "\n".join(lines) + "\n")
+    more = ["--ranking.benchmark", str(tmp_path / "table.csv"), "--ranking.dataset", "digits"]
+    main(["validate", "-c", str(finished / "config.yaml"), "--ckpt_path", "last", *more])
+    report = json.loads((finished / "ranking.json").read_text())
+    assert report["n"] == 36
+    assert -1 <= report["kendall_tau"] <= 1
+    assert -1 <= report["density_bias"] <= 1
+
+
+def test_fit_without_a_sampler_is_uniform(tmp_path: Path) -> None:
+    run("fit", tmp_path)
+    [state] = [
+        state
+        for key, state in torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"].items()
+        if "UniformSampler" in key
+    ]
+    assert state["visits"].sum() == 2
+
+
+def test_last_resumes(tmp_path: Path) -> None:
+    run("fit", tmp_path / "straight", "--trainer.max_epochs", "2")
+    run(
+        "fit",
+        tmp_path / "resumed",
+        "--trainer.max_epochs",
+        "2",
+        "--trainer.limit_train_batches",
+        "2",
+        "--model.schedule",
+        "constant",
+    )
+    run("fit", tmp_path / "once", "--model.schedule", "constant")
+    run(
+        "fit",
+        tmp_path / "once",
+        "--model.schedule",
+        "constant",
+        "--trainer.max_epochs",
+        "2",
+        "--ckpt_path",
+        "last",
+    )
+    a, b = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("resumed", "once")
+    )
+    runs.assert_same(a, b)
+
+
+def test_seeds_decide(tmp_path: Path) -> None:
+    for name, seed in {"a": "1", "b": "1", "c": "2"}.items():
+        run("fit", tmp_path / name, "--seed_everything", seed)
+    a, b, c = (torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in "abc")
+    runs.assert_same(dict(a), dict(b))
+    assert any(not torch.equal(a[key], c[key]) for key in a)
+
+
+def test_groundtruth_continues_only_with_the_same_settings(tmp_path: Path) -> None:
+    more = ["--seeds", "1", "--trainer.limit_train_batches", "1"]
+    run("groundtruth", tmp_path, *more)
+    assert (tmp_path / "groundtruth.csv").exists()
+    before = (tmp_path / "groundtruth_runs.csv").read_text()
+    run("groundtruth", tmp_path, *more)
+    assert (tmp_path / "groundtruth_runs.csv").read_text() == before
+    message = refusal("groundtruth", tmp_path, *more, "--model.final_lr", "0.01")
+    assert "begun with model.final_lr 0.0, but now model.final_lr is 0.01" in message
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--sampler", "DensitySampler", "--sampler.tau", "0"],
+            "sampler.tau is 0.0: a temperature is positive",
+        ),
+        (["--sampler", "DensitySampler", "--sampler.warmup_steps", "99"], "the whole run has 2 steps"),
+        (
+            ["--sampler", "DensitySampler", "--sampler.probe_size", "101"],
+            "the validation split has 100 images",
+        ),
+        (["--model.space.depth", "21"], "Pooling.depth is 21: valid depths are 8, 14, 20"),
+        (["--data.val_size", "5000"], "train_size + val_size is 100 + 5000"),
+        (["--ranking.benchmark", "nowhere.csv"], "nowhere.csv"),
+        (["--ckpt_path", "last"], "ckpt_path is 'last', but there is no"),
+        (["--ckpt_path", "nowhere.ckpt"], "ckpt_path is 'nowhere.ckpt', but there is no such file"),
+    ],
+)
+def test_wrong_input_ends_in_one_sentence(tmp_path: Path, more: list[str], message: str) -> None:
+    assert message in refusal("fit", tmp_path, *more)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_run_is_not_overwritten(finished: Path) -> None:
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    assert "already holds a run" in refusal("fit", finished)
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def test_a_checkpoint_of_another_space_is_refused(finished: Path, tmp_path: Path) -> None:
+    last = ["--ckpt_path", str(finished / "last.ckpt"), "--model.space.channels", "[2, 4, 4]"]
+    assert "was trained with channels [2, 2, 4]" in refusal("validate", tmp_path, *last)
+
+
+def test_abbreviated_flags_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("fit", tmp_path, "--trainer.max_ep", "3")
+    assert "--trainer.max_ep" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:ckpt_path is not given")
+def test_scoring_untrained_weights_is_said_aloud(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="ckpt_path is not given: untrained weights are scored"):
+        run("validate", tmp_path)
+
+
+def test_help_and_print_config_read_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    text = capsys.readouterr().out
+    for key in ("--sampler", "--ranking.benchmark", "--model.grad_reduce {mean,sum,active_mean}", "--data"):
+        assert key in text
+    with pytest.raises(SystemExit):
+        main(["fit", *SPACE, "--sampler", "DensitySampler", "--print_config"])
+    printed: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    assert printed["sampler"]["init_args"]["tau"] == 5.0
+    assert printed["model"]["space"]["init_args"]["channels"] == [8, 16, 32]
+    # What follows from the data is not asked for.
+    assert "num_classes" not in printed["model"]
+
+
+def test_the_process_arguments_are_used_without_args(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["lightning-nas", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "groundtruth" in capsys.readouterr().out
+    assert os.environ  # the parser reads none of it

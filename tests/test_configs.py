@@ -1,0 +1,71 @@
+"""Every file in configs/ is parsed and run for a step."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lightning_nas.cli import main
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
+FAST = ["--trainer.accelerator", "cpu", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
+FAST += ["--trainer.enable_model_summary", "false"]
+
+
+def images(root: Path) -> Path:
+    """A folder of tiny images as ``image_folder`` expects it."""
+    for split, number in (("train", 30), ("test", 5)):
+        for name in ("cat", "dog"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(number):
+                Image.new("RGB", (8, 8), (i, i, i)).save(folder / f"{i}.png")
+    return root
+
+
+def arguments(file: str, tmp_path: Path) -> list[str]:
+    """The file, with what it needs beside it."""
+    kind = file.split("/")[0]
+    parts = {"spaces": "spaces/pooling_small.yaml", "data": "data/digits.yaml"}
+    composed = [file if kind == part else default for part, default in parts.items()]
+    if kind not in parts:
+        composed.append(file)
+    more = [word for name in composed for word in ("-c", str(CONFIGS / name))]
+    if file == "data/image_folder.yaml":
+        folder = images(tmp_path / "images")
+        more += [
+            "--data.root",
+            str(folder),
+            "--data.cache_dir",
+            str(tmp_path / "cache"),
+            "--data.batch_size",
+            "8",
+        ]
+    return more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
+def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # configs name files of the repository
+    common = [*arguments(file, tmp_path), *FAST, "--trainer.default_root_dir", str(tmp_path / "run")]
+    if file.startswith("groundtruth/"):
+        flags = [
+            "--trainer.max_epochs",
+            "1",
+            "--trainer.limit_train_batches",
+            "1",
+            "--trainer.limit_test_batches",
+            "1",
+        ]
+        main(["groundtruth", *common, *flags, "--seeds", "1", "--workers", "1"])
+        assert (tmp_path / "run" / "groundtruth.csv").exists()
+    else:
+        main(["fit", *common, "--trainer.fast_dev_run", "1"])
+
+
+def test_there_are_configs_of_every_kind() -> None:
+    kinds = {file.split("/")[0] for file in FILES}
+    assert {"spaces", "data", "samplers", "groundtruth", "demo.yaml"} <= kinds

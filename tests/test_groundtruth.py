@@ -1,0 +1,94 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import runs
+import torch
+from toy_space import Toy
+
+from lightning_nas import groundtruth
+from lightning_nas.errors import NASError
+from lightning_nas.groundtruth import Network
+from lightning_nas.ranking import TabularBenchmark
+
+SPACE = Toy(layers=1, width=4)
+FLAGS: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu"}
+
+
+def measure(root: Path, seeds: int = 2, workers: int = 1) -> Any:
+    return groundtruth.measure(runs.supernet_module(SPACE), runs.digits(), FLAGS, seeds, workers, root)
+
+
+def lines(root: Path) -> list[dict[str, str]]:
+    with (root / groundtruth.RUNS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_holds_mean_and_spread_of_the_runs(tmp_path: Path) -> None:
+    accuracies = measure(tmp_path)
+    assert accuracies.shape == (3, 2)
+    table = TabularBenchmark.read(tmp_path / groundtruth.TABLE)
+    costs = {SPACE.encode(path): SPACE.adapt(in_channels=1).cost(path) for path in SPACE}
+    table.check(costs, {arch: (cost.params, cost.macs) for arch, cost in costs.items()})
+    assert list(table.column("digits").values()) == pytest.approx(accuracies.mean(1))
+    found = {(row["arch"], int(row["seed"])): float(row["accuracy"]) for row in lines(tmp_path)}
+    assert [found[(str(i), seed)] for i in range(3) for seed in range(2)] == accuracies.flatten().tolist()
+
+
+def test_interrupted_measurements_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = measure(tmp_path / "straight")
+    train = groundtruth.train
+    trained: list[Network] = []
+
+    def interrupted(module: Any, data: Any, flags: Any, network: Network) -> Any:
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        trained.append(network)
+        return train(module, data, flags, network)
+
+    monkeypatch.setattr(groundtruth, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(tmp_path / "cut")
+    assert len(lines(tmp_path / "cut")) == 4
+    assert not (tmp_path / "cut" / groundtruth.TABLE).exists()
+    # A line that was cut short by a crash is not believed.
+    with (tmp_path / "cut" / groundtruth.RUNS).open("a") as file:
+        file.write('"1",1,93.')
+    trained.clear()
+
+    def counted(module: Any, data: Any, flags: Any, network: Network) -> Any:
+        trained.append(network)
+        return train(module, data, flags, network)
+
+    monkeypatch.setattr(groundtruth, "train", counted)
+    assert np.array_equal(measure(tmp_path / "cut"), straight)
+    assert len(trained) == 2
+
+
+def test_networks_depend_on_path_and_seed_alone() -> None:
+    module, data = runs.supernet_module(SPACE), runs.digits()
+    state = torch.random.get_rng_state()
+    first = groundtruth.train(module, data, FLAGS, Network((1,), 0))
+    torch.manual_seed(123)
+    again = groundtruth.train(runs.supernet_module(SPACE), runs.digits(seed=9), FLAGS, Network((1,), 0))
+    other = groundtruth.train(module, data, FLAGS, Network((1,), 1))
+    assert first.accuracy == again.accuracy != other.accuracy
+    torch.random.set_rng_state(state)
+
+
+@pytest.mark.slow
+def test_workers_change_no_result(tmp_path: Path) -> None:
+    assert np.array_equal(measure(tmp_path / "one"), measure(tmp_path / "two", workers=2))
+
+
+@pytest.mark.parametrize(("seeds", "workers"), [(0, 1), (1, 0)])
+def test_nothing_to_do_is_refused(tmp_path: Path, seeds: int, workers: int) -> None:
+    with pytest.raises(NASError, match="both are at least 1"):
+        measure(tmp_path, seeds, workers)
+
+
+def test_spaces_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="ground truth can be measured for"):
+        groundtruth.measure(runs.supernet_module(Toy(layers=30)), runs.digits(), FLAGS, 1, 1, tmp_path)

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+import runs
+from lightning.pytorch.callbacks import Timer
+
+from lightning_nas.callbacks import MetricsFile, RunCheckpoint, RunDirectory
+from lightning_nas.trainer import NASTrainer
+
+
+def test_everything_of_a_run_lies_in_its_directory(tmp_path: Path) -> None:
+    trainer = runs.trainer(tmp_path)
+    assert trainer.default_root_dir == str(tmp_path)
+    [logger] = trainer.loggers
+    assert isinstance(logger, MetricsFile)
+    assert logger.path == tmp_path / "metrics.csv"
+    assert trainer.log_dir == str(tmp_path)
+
+
+def test_flags_of_the_trainer_keep_their_meaning(tmp_path: Path) -> None:
+    timer = Timer()
+    trainer = NASTrainer(
+        default_root_dir=str(tmp_path), logger=False, callbacks=timer, accelerator="cpu", max_steps=7
+    )
+    assert trainer.loggers == []
+    assert trainer.max_steps == 7
+    assert timer in trainer.callbacks  # type: ignore[attr-defined]
+    kinds = [type(callback) for callback in trainer.callbacks]  # type: ignore[attr-defined]
+    assert kinds.count(RunDirectory) == kinds.count(RunCheckpoint) == 1
+
+
+def test_callbacks_that_are_none_are_left_out(tmp_path: Path) -> None:
+    trainer = NASTrainer(default_root_dir=str(tmp_path), callbacks=[None], accelerator="cpu")  # type: ignore[list-item]
+    assert None not in trainer.callbacks  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_groundtruth_says_how_far_it_can_be_trusted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = runs.supernet_module()
+    runs.trainer(tmp_path, max_epochs=1, limit_train_batches=1).groundtruth(module, runs.digits(), seeds=2)
+    out = capsys.readouterr().out
+    assert "9 paths, 2 seeds" in out
+    assert "ceiling of any tau" in out
