@@ -235,9 +235,9 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     tiny = Pooling(channels=(8, 16, 32), in_channels=1, image_size=8)
-    settings = [Setting("tiny", tiny, batch_size=50, block=10 if options.quick else LOG_EVERY, rounds=9)]
+    settings = [Setting("tiny", tiny, batch_size=50, block=10 if options.quick else LOG_EVERY, rounds=7)]
     if not options.quick:
-        settings.append(Setting("published size", Pooling(), batch_size=64, block=4, rounds=9))
+        settings.append(Setting("published size", Pooling(), batch_size=64, block=2, rounds=7))
     figures = [figure for setting in settings for paths in (1, 3) for figure in time_steps(setting, paths)]
     figures += [figure for setting in settings for figure in memory_figures(setting)]
     report(figures, options.json)

@@ -81,5 +81,14 @@ def main(args: ArgsType = None) -> None:
             parser_kwargs={"allow_abbrev": False},
             args=args,
         )
-    except NASError as error:
-        sys.exit(f"lightning-nas: {error}")
+    except Exception as error:
+        if (sentence := _nas_error(error)) is None:
+            raise
+        sys.exit(f"lightning-nas: {sentence}")
+
+
+def _nas_error(error: BaseException | None) -> NASError | None:
+    """The user's mistake behind an error: jsonargparse wraps what a constructor raises."""
+    while error is not None and not isinstance(error, NASError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -126,7 +126,8 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
         trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
         [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
     torch.set_num_threads(threads)
-    return Result(network, 100 * metrics["test/accuracy"], time.perf_counter() - started)
+    # Rounded as in the file, so that a resumed measurement gives the same table.
+    return Result(network, round(100 * metrics["test/accuracy"], 4), time.perf_counter() - started)
 
 
 @contextmanager
@@ -160,7 +161,7 @@ def _append(runs: Path, module: SupernetModule, result: Result) -> None:
         if new:
             writer.writerow(COLUMNS)
         arch = module.space.encode(result.network.path)
-        writer.writerow([arch, result.network.seed, round(result.accuracy, 4), round(result.seconds, 2)])
+        writer.writerow([arch, result.network.seed, result.accuracy, round(result.seconds, 2)])
 
 
 def _write(table: Path, module: SupernetModule, dataset: str, accuracies: NDArray[np.float64]) -> None:
@@ -169,7 +170,9 @@ def _write(table: Path, module: SupernetModule, dataset: str, accuracies: NDArra
         table,
         dataset,
         [
-            TableRow(module.space.encode(path), float(row.mean()), float(row.std()), cost.params, cost.macs)
+            TableRow(
+                module.space.encode(path), round(row.mean(), 4), round(row.std(), 4), cost.params, cost.macs
+            )
             for path, row, cost in zip(module.space, accuracies, costs, strict=True)
         ],
     )

@@ -108,7 +108,8 @@ class SupernetModule(LightningModule):
         is returned for Lightning to back-propagate.
 
         Returns:
-            The last path's share of the loss.
+            The last path's share of the loss. ``train/loss`` is the mean over the paths, on several processes
+            that of the first one's images.
 
         Raises:
             NASError: No sampler chose a path, or the loss is not finite (looked at on steps that are logged,

@@ -179,7 +179,7 @@ def test_abbreviated_flags_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--trainer.max_ep" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:ckpt_path is not given")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_scoring_untrained_weights_is_said_aloud(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="ckpt_path is not given: untrained weights are scored"):
         run("validate", tmp_path)

@@ -32,7 +32,7 @@ def test_the_table_holds_mean_and_spread_of_the_runs(tmp_path: Path) -> None:
     table = TabularBenchmark.read(tmp_path / groundtruth.TABLE)
     costs = {SPACE.encode(path): SPACE.adapt(in_channels=1).cost(path) for path in SPACE}
     table.check(costs, {arch: (cost.params, cost.macs) for arch, cost in costs.items()})
-    assert list(table.column("digits").values()) == pytest.approx(accuracies.mean(1))
+    assert list(table.column("digits").values()) == pytest.approx(accuracies.mean(1), abs=1e-4)
     found = {(row["arch"], int(row["seed"])): float(row["accuracy"]) for row in lines(tmp_path)}
     assert [found[(str(i), seed)] for i in range(3) for seed in range(2)] == accuracies.flatten().tolist()
 

@@ -32,7 +32,7 @@ class DigitsDataModule(ResidentDataModule):
         train_size: int = 300,
         val_size: int = 500,
         batch_size: int = 50,
-        eval_batch_size: int = 500,
+        eval_batch_size: int = 250,
         crop_padding: int = 1,
         flip: bool = False,
         split_seed: int = 0,
