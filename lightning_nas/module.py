@@ -206,7 +206,8 @@ class SupernetModule(LightningModule):
             parameter = self.get_parameter(name)
             parameter.grad = torch.zeros_like(parameter)
         self._coasting = []
-        self.zero_grad(set_to_none=self.inactive_params == "skip")
+        for optimizer in self.trainer.optimizers:
+            optimizer.zero_grad(set_to_none=self.inactive_params == "skip")
 
     # ----------------------------------------------------------------------------------------- evaluation
 

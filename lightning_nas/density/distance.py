@@ -31,7 +31,7 @@ def mean_distance(vectors: ArrayLike) -> NDArray[np.float64]:
     y = np.divide(x, norms, out=np.zeros_like(x), where=norms >= ZERO_NORM)
     n = len(y)
     # |y|^2 is 1, and 0 where there is no direction; either way the distance to itself must not count.
-    others = y @ y.sum(axis=0) - (y * y).sum(axis=1)
+    others = y @ y.sum(axis=0) - np.einsum("ij,ij->i", y, y)
     distances: NDArray[np.float64] = np.maximum((n - 1 - others) / (n - 1), 0.0)
     return distances
 
