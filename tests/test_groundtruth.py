@@ -12,6 +12,7 @@ from lightning_nas import groundtruth
 from lightning_nas.errors import NASError
 from lightning_nas.groundtruth import Network
 from lightning_nas.ranking import TabularBenchmark
+from lightning_nas.spaces import Pooling
 
 SPACE = Toy(layers=1, width=4)
 FLAGS: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu"}
@@ -92,3 +93,17 @@ def test_nothing_to_do_is_refused(tmp_path: Path, seeds: int, workers: int) -> N
 def test_spaces_without_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="ground truth can be measured for"):
         groundtruth.measure(runs.supernet_module(Toy(layers=30)), runs.digits(), FLAGS, 1, 1, tmp_path)
+
+
+def test_the_committed_table_is_the_mean_of_the_committed_runs() -> None:
+    folder = Path(__file__).parents[1] / "groundtruth" / "pooling_digits"
+    space = Pooling(channels=(8, 16, 32), in_channels=1, image_size=8)
+    table = TabularBenchmark.read(folder / "table.csv")
+    costs = {space.encode(path): space.cost(path) for path in space}
+    table.check(costs, {arch: (cost.params, cost.macs) for arch, cost in costs.items()})
+    with (folder / "runs.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len({(row["arch"], row["seed"]) for row in found}) == len(found) == 36 * 20
+    for arch, mean in table.column("digits").items():
+        runs_of_path = [float(row["accuracy"]) for row in found if row["arch"] == arch]
+        assert mean == pytest.approx(np.mean(runs_of_path), abs=1e-4)
