@@ -78,7 +78,10 @@ def main(args: ArgsType = None) -> None:
             save_config_callback=config.SaveConfig,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={"description": "Train, rank and measure one-shot supernets.", "allow_abbrev": False},
+            parser_kwargs={
+                "description": "Train, rank and measure one-shot supernets.",
+                "allow_abbrev": False,
+            },
             args=args,
         )
     except Exception as error:

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+import short_runs
 import torch
 
 from lightning_nas import checkpoint
@@ -18,8 +18,8 @@ SPACE = Pooling(depth=8, channels=(2, 2, 4))
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SupernetModule]:
     root = tmp_path_factory.mktemp("run")
-    module = runs.supernet_module(SPACE)
-    runs.trainer(root, UniformSampler(seed=0), max_epochs=1).fit(module, datamodule=runs.digits())
+    module = short_runs.supernet_module(SPACE)
+    short_runs.trainer(root, UniformSampler(seed=0), max_epochs=1).fit(module, datamodule=short_runs.digits())
     return root / "last.ckpt", module
 
 
@@ -52,7 +52,7 @@ def test_the_supernet_needs_only_the_checkpoint(saved: tuple[Path, SupernetModul
         (Pooling(depth=14, channels=(2, 2, 4)), "was trained with depth 8, but model.space has depth 14"),
         (Pooling(depth=8, channels=(2, 4, 4)), "was trained with channels [2, 2, 4], but model.space has"),
         (
-            runs.SMALL,
+            short_runs.SMALL,
             "holds the space lightning_nas.spaces.pooling.Pooling, but model.space is toy_space.Toy",
         ),
     ],
@@ -62,16 +62,16 @@ def test_a_checkpoint_of_another_space_is_refused(
     tmp_path: Path, saved: tuple[Path, SupernetModule], other: Any, message: str, verb: str
 ) -> None:
     callbacks = [UniformSampler(seed=0)] if verb == "fit" else []
-    run = getattr(runs.trainer(tmp_path, *callbacks, max_epochs=2), verb)
+    run = getattr(short_runs.trainer(tmp_path, *callbacks, max_epochs=2), verb)
     with pytest.raises(NASError, match=re.escape(message)):
-        run(runs.supernet_module(other), datamodule=runs.digits(), ckpt_path=saved[0])
+        run(short_runs.supernet_module(other), datamodule=short_runs.digits(), ckpt_path=saved[0])
     assert not list(tmp_path.iterdir())
 
 
 def test_another_batch_norm_is_refused(tmp_path: Path, saved: tuple[Path, SupernetModule]) -> None:
-    module = runs.supernet_module(SPACE, norm=NormPolicy(affine=True))
+    module = short_runs.supernet_module(SPACE, norm=NormPolicy(affine=True))
     with pytest.raises(NASError, match=r"trained with norm\.affine False, but model\.norm\.affine is True"):
-        runs.trainer(tmp_path).validate(module, datamodule=runs.digits(), ckpt_path=saved[0])
+        short_runs.trainer(tmp_path).validate(module, datamodule=short_runs.digits(), ckpt_path=saved[0])
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path, saved: tuple[Path, SupernetModule]) -> None:
@@ -79,8 +79,10 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path, saved: tuple[Path, Supe
     del loaded["lightning_nas"]
     torch.save(loaded, tmp_path / "foreign.ckpt")
     with pytest.raises(NASError, match="not written by lightning_nas: it describes no search space"):
-        runs.trainer(tmp_path).validate(
-            runs.supernet_module(SPACE), datamodule=runs.digits(), ckpt_path=tmp_path / "foreign.ckpt"
+        short_runs.trainer(tmp_path).validate(
+            short_runs.supernet_module(SPACE),
+            datamodule=short_runs.digits(),
+            ckpt_path=tmp_path / "foreign.ckpt",
         )
     with pytest.raises(NASError, match="not written by lightning_nas"):
         checkpoint.load_supernet(tmp_path / "foreign.ckpt")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+import short_runs
 import torch
 import yaml
 
@@ -116,14 +116,14 @@ def test_last_resumes(tmp_path: Path) -> None:
         torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("resumed", "once")
     )
-    runs.assert_same(a, b)
+    short_runs.assert_same(a, b)
 
 
 def test_seeds_decide(tmp_path: Path) -> None:
     for name, seed in {"a": "1", "b": "1", "c": "2"}.items():
         run("fit", tmp_path / name, "--seed_everything", seed)
     a, b, c = (torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in "abc")
-    runs.assert_same(dict(a), dict(b))
+    short_runs.assert_same(dict(a), dict(b))
     assert any(not torch.equal(a[key], c[key]) for key in a)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-import runs
+import short_runs
 import torch
 from gloo_workers import RANKS, GlooPair
 from lightning import Callback, LightningModule, Trainer
@@ -103,7 +103,7 @@ class Exchanges(Callback):
 
 def data() -> DigitsDataModule:
     """The same overall batch on any number of ranks: 4 batches per epoch, and 5 of validation."""
-    return runs.digits(batch_size=GLOBAL_BATCH // ranks(), eval_batch_size=20)
+    return short_runs.digits(batch_size=GLOBAL_BATCH // ranks(), eval_batch_size=20)
 
 
 def train(
@@ -114,8 +114,8 @@ def train(
     resume_from: Path | None = None,
     **flags: Any,
 ) -> dict[str, Any]:
-    module, chosen, recorder = runs.supernet_module(**(options or {})), sampler(), Recorder()
-    trainer = runs.trainer(root, chosen, recorder, *callbacks, **{**strategy(), **flags})
+    module, chosen, recorder = short_runs.supernet_module(**(options or {})), sampler(), Recorder()
+    trainer = short_runs.trainer(root, chosen, recorder, *callbacks, **{**strategy(), **flags})
     trainer.fit(module, datamodule=data(), ckpt_path=resume_from)
     return {
         "paths": recorder.paths,
@@ -140,9 +140,9 @@ def count_exchanges(root: Path, sampler: MakeSampler, **flags: Any) -> list[int]
 
 def validate(root: Path, options: dict[str, Any], eval_batch_size: int) -> dict[str, Any]:
     """Each rank has a folder of its own, so that it shows who writes."""
-    module = runs.supernet_module(**options)
-    trainer = runs.trainer(root / str(rank()), Ranking(), **strategy())
-    images = runs.digits(eval_batch_size=eval_batch_size)
+    module = short_runs.supernet_module(**options)
+    trainer = short_runs.trainer(root / str(rank()), Ranking(), **strategy())
+    images = short_runs.digits(eval_batch_size=eval_batch_size)
     [logged] = trainer.validate(module, datamodule=images, verbose=False)
     scores = module.scores.scores()
     return {
@@ -178,13 +178,13 @@ def test_both_ranks_train_the_paths_of_a_single_process(
     alone = train(tmp_path, sampler, **BARE)
     assert len(alone["paths"]) == 12
     assert first["paths"] == second["paths"] == alone["paths"]
-    runs.assert_same(first["sampler"]["visits"], alone["sampler"]["visits"])
+    short_runs.assert_same(first["sampler"]["visits"], alone["sampler"]["visits"])
 
 
 def test_densities_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
     """What two ranks measure may differ in the last bit, and then they would draw different paths."""
     first, second = pair.run(train_where_only_rank_0_can_measure, tmp_path, DENSITY)
-    runs.assert_same(first["sampler"], second["sampler"])
+    short_runs.assert_same(first["sampler"], second["sampler"])
     assert first["paths"] == second["paths"]
     alone = train(tmp_path, DENSITY, **BARE)["sampler"]
     for measured in ("distance", "probabilities"):
@@ -207,7 +207,7 @@ def test_gradients_and_weights_are_those_of_a_single_process(
     pair: GlooPair, tmp_path: Path, options: dict[str, Any], flags: dict[str, Any]
 ) -> None:
     first, second = pair.run(train, tmp_path, UNIFORM, options=options, **BARE, **flags)
-    runs.assert_same(first, second)
+    short_runs.assert_same(first, second)
     alone = train(tmp_path, UNIFORM, options=options, **BARE, **flags)
     for together, single in zip(first["gradients"], alone["gradients"], strict=True):
         assert_close(together, single)
@@ -216,7 +216,7 @@ def test_gradients_and_weights_are_those_of_a_single_process(
 
 def test_weights_that_no_path_of_a_step_used_have_no_gradient(pair: GlooPair, tmp_path: Path) -> None:
     """The earlier paths of a step are not exchanged by themselves, and yet what they used is."""
-    module = runs.supernet_module()
+    module = short_runs.supernet_module()
     unused_steps = 0
     for trained in pair.run(train, tmp_path, UNIFORM, **BARE):
         for paths, gradients in zip(trained["paths"], trained["gradients"], strict=True):
@@ -245,7 +245,7 @@ def test_batch_norm_sees_the_share_of_its_rank(pair: GlooPair, tmp_path: Path) -
     statistics is the Trainer's sync_batchnorm.
     """
     first, second = pair.run(train, tmp_path, UNIFORM, options={"space": POOLING}, **BARE)
-    runs.assert_same(first, second)
+    short_runs.assert_same(first, second)
     alone = train(tmp_path, UNIFORM, options={"space": POOLING}, **BARE)
     assert first["paths"] == alone["paths"]
     name = "supernet.layers.0.0.0.weight"
@@ -256,7 +256,10 @@ def test_running_statistics_are_those_of_the_checkpoint(pair: GlooPair, tmp_path
     """Statistics of rank 1 are not saved, so it must score with those of rank 0, as DDP sees to."""
     options: dict[str, Any] = {"space": POOLING, "norm": NormPolicy(running_stats=True)}
     first, second = pair.run(train, tmp_path, UNIFORM, options=options, max_epochs=1)
-    module, alone = runs.supernet_module(**options), runs.trainer(tmp_path, UNIFORM(), logger=False)
+    module, alone = (
+        short_runs.supernet_module(**options),
+        short_runs.trainer(tmp_path, UNIFORM(), logger=False),
+    )
     [scores] = alone.validate(module, datamodule=data(), ckpt_path=tmp_path / "last.ckpt", verbose=False)
     assert first["scores"] == second["scores"] == pytest.approx(scores, rel=1e-6)
 
@@ -283,13 +286,13 @@ def test_the_ranking_is_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) 
     for name in ("ranking.csv", "ranking.json", "density.csv"):
         together, alone = (tmp_path / run / "0" / name for run in ("ranks", "alone"))
         assert together.read_text() == alone.read_text(), name
-    assert json.loads((tmp_path / "ranks" / "0" / "ranking.json").read_text())["n"] == runs.SMALL.size
+    assert json.loads((tmp_path / "ranks" / "0" / "ranking.json").read_text())["n"] == short_runs.SMALL.size
 
 
 def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
     pair.run(train_in_own_folder, tmp_path / "ranks", UNIFORM)
     train_in_own_folder(tmp_path / "alone", UNIFORM)
-    together, alone = (runs.metrics(tmp_path / run / "0") for run in ("ranks", "alone"))
+    together, alone = (short_runs.metrics(tmp_path / run / "0") for run in ("ranks", "alone"))
     assert not (tmp_path / "ranks" / "1").exists()
     # The same steps and in each of them the same metrics: no row is written twice.
     filled = [
@@ -304,7 +307,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(
 ) -> None:
     """Resumed after step 7, in the middle of an epoch and after the densities were measured."""
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    callbacks = Ranking(), runs.EveryCheckpoint(every_n_train_steps=1)
+    callbacks = Ranking(), short_runs.EveryCheckpoint(every_n_train_steps=1)
     uninterrupted = pair.run(train, straight, sampler, *callbacks)
     resumed.mkdir()
     # All rows, as if the run had been killed at its very end: what lies after the checkpoint must go.
@@ -312,9 +315,9 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(
     continued = pair.run(train, resumed, sampler, *callbacks, resume_from=straight / "07.ckpt")
     for whole, rest in zip(uninterrupted, continued, strict=True):
         assert rest["paths"] == whole["paths"][7:]
-        runs.assert_same(rest["weights"], whole["weights"])
-        runs.assert_same(rest["sampler"], whole["sampler"])
-    runs.assert_same(continued[0]["weights"], continued[1]["weights"])
+        short_runs.assert_same(rest["weights"], whole["weights"])
+        short_runs.assert_same(rest["sampler"], whole["sampler"])
+    short_runs.assert_same(continued[0]["weights"], continued[1]["weights"])
     assert (resumed / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
+import short_runs
 import torch
 from toy_space import Toy
 
@@ -19,7 +19,9 @@ FLAGS: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu"}
 
 
 def measure(root: Path, seeds: int = 2, workers: int = 1) -> Any:
-    return groundtruth.measure(runs.supernet_module(SPACE), runs.digits(), FLAGS, seeds, workers, root)
+    return groundtruth.measure(
+        short_runs.supernet_module(SPACE), short_runs.digits(), FLAGS, seeds, workers, root
+    )
 
 
 def lines(root: Path) -> list[dict[str, str]]:
@@ -69,11 +71,13 @@ def test_interrupted_measurements_continue(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_networks_depend_on_path_and_seed_alone() -> None:
-    module, data = runs.supernet_module(SPACE), runs.digits()
+    module, data = short_runs.supernet_module(SPACE), short_runs.digits()
     state = torch.random.get_rng_state()
     first = groundtruth.train(module, data, FLAGS, Network((1,), 0))
     torch.manual_seed(123)
-    again = groundtruth.train(runs.supernet_module(SPACE), runs.digits(seed=9), FLAGS, Network((1,), 0))
+    again = groundtruth.train(
+        short_runs.supernet_module(SPACE), short_runs.digits(seed=9), FLAGS, Network((1,), 0)
+    )
     other = groundtruth.train(module, data, FLAGS, Network((1,), 1))
     assert first.accuracy == again.accuracy != other.accuracy
     torch.random.set_rng_state(state)
@@ -92,7 +96,9 @@ def test_nothing_to_do_is_refused(tmp_path: Path, seeds: int, workers: int) -> N
 
 def test_spaces_without_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="ground truth can be measured for"):
-        groundtruth.measure(runs.supernet_module(Toy(layers=30)), runs.digits(), FLAGS, 1, 1, tmp_path)
+        groundtruth.measure(
+            short_runs.supernet_module(Toy(layers=30)), short_runs.digits(), FLAGS, 1, 1, tmp_path
+        )
 
 
 def test_the_committed_table_is_the_mean_of_the_committed_runs() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+import short_runs
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -48,11 +48,11 @@ class Gradients(Callback):
 
 def train(root: Path, module: SupernetModule, *callbacks: Any, **flags: Any) -> list[tuple[Tensor, Tensor]]:
     """Trains, and returns the batches in their order."""
-    data = runs.digits()
+    data = short_runs.digits()
     options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False, **flags}
     loader = data.train_dataloader()
     batches = [batch for _ in range(3) for batch in loader]
-    runs.trainer(root, *callbacks, **options).fit(module, datamodule=data)
+    short_runs.trainer(root, *callbacks, **options).fit(module, datamodule=data)
     return batches
 
 
@@ -79,9 +79,9 @@ def plain_loop(
 @pytest.mark.parametrize("paths", [1, 3])
 @pytest.mark.parametrize("flags", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.2}])
 def test_training_equals_a_plain_loop(tmp_path: Path, paths: int, flags: dict[str, Any]) -> None:
-    space = runs.SMALL
+    space = short_runs.SMALL
     steps = tuple(tuple(space[(3 * i + j) % 9] for j in range(paths)) for i in range(12))
-    module, twin = (runs.supernet_module(schedule="constant") for _ in range(2))
+    module, twin = (short_runs.supernet_module(schedule="constant") for _ in range(2))
     batches = train(tmp_path, module, Fixed(*steps), **flags)
     plain_loop(twin, batches, steps, flags.get("accumulate_grad_batches", 1), flags.get("gradient_clip_val"))
     for a, b in zip(module.parameters(), twin.parameters(), strict=True):
@@ -89,10 +89,10 @@ def test_training_equals_a_plain_loop(tmp_path: Path, paths: int, flags: dict[st
 
 
 def test_single_path_training_is_bitwise_that_of_a_plain_loop(tmp_path: Path) -> None:
-    steps = tuple((path,) for path in runs.SMALL)
-    module, twin = (runs.supernet_module(schedule="constant") for _ in range(2))
+    steps = tuple((path,) for path in short_runs.SMALL)
+    module, twin = (short_runs.supernet_module(schedule="constant") for _ in range(2))
     plain_loop(twin, train(tmp_path, module, Fixed(*steps)), steps)
-    runs.assert_same(module.state_dict(), twin.state_dict())
+    short_runs.assert_same(module.state_dict(), twin.state_dict())
 
 
 @NO_VALIDATION
@@ -122,18 +122,18 @@ def test_inactive_parameters(tmp_path: Path, inactive: Any, expected: list[tuple
         p.fill_(1)
         q.fill_(1)
     x, y = torch.randn(2, 1, 4, 4), torch.tensor([0, 1])
-    loader = torch.utils.data.DataLoader(runs.Batches(*[(x, y)] * 3), batch_size=None)
+    loader = torch.utils.data.DataLoader(short_runs.Batches(*[(x, y)] * 3), batch_size=None)
     options = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
-    runs.trainer(tmp_path, Fixed(((1,),), ((2,),), ((1,),)), Ones(), **options).fit(module, loader)
+    short_runs.trainer(tmp_path, Fixed(((1,),), ((2,),), ((1,),)), Ones(), **options).fit(module, loader)
     assert seen == [pytest.approx(pair, abs=1e-6) for pair in expected]
 
 
 def test_coasting_survives_validation(tmp_path: Path) -> None:
-    module = runs.supernet_module(inactive_params="coast")
+    module = short_runs.supernet_module(inactive_params="coast")
     steps = [((1, 1),)] * 4 + [((0, 0),)] * 8
     gradients = Gradients()
-    trainer = runs.trainer(tmp_path, Fixed(*steps), gradients, max_epochs=2, logger=False)
-    trainer.fit(module, datamodule=runs.digits())
+    trainer = short_runs.trainer(tmp_path, Fixed(*steps), gradients, max_epochs=2, logger=False)
+    trainer.fit(module, datamodule=short_runs.digits())
     owned = gradients.seen[-1]["supernet.choices.0.0.0.weight"]
     assert owned is not None
     assert not owned.any()
@@ -164,11 +164,11 @@ def test_grad_reduce_of_the_worked_example(
     module = Example(SCALARS, grad_reduce=reduce)
     gradients = Gradients()
     loader = torch.utils.data.DataLoader(
-        runs.Batches(*[(torch.zeros(2, 1, 4, 4), torch.zeros(2).long())] * 2), batch_size=None
+        short_runs.Batches(*[(torch.zeros(2, 1, 4, 4), torch.zeros(2).long())] * 2), batch_size=None
     )
     flags = {"max_epochs": 1, "limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
     sampler = Fixed(((0,), (1,), (2,)))
-    runs.trainer(tmp_path, sampler, gradients, accumulate_grad_batches=accumulate, **flags).fit(
+    short_runs.trainer(tmp_path, sampler, gradients, accumulate_grad_batches=accumulate, **flags).fit(
         module, loader
     )
     seen = gradients.seen[0]
@@ -182,10 +182,10 @@ def test_grad_reduce_of_the_worked_example(
 
 def test_active_mean_equals_mean_where_everything_is_shared(tmp_path: Path) -> None:
     space = Pooling(depth=8, channels=(2, 2, 4))
-    modules = [runs.supernet_module(space, grad_reduce=reduce) for reduce in ("mean", "active_mean")]
+    modules = [short_runs.supernet_module(space, grad_reduce=reduce) for reduce in ("mean", "active_mean")]
     for module in modules:
         train(tmp_path, module, UniformSampler(paths=3, seed=0))
-    runs.assert_same(modules[0].state_dict(), modules[1].state_dict())
+    short_runs.assert_same(modules[0].state_dict(), modules[1].state_dict())
 
 
 def test_three_paths_need_the_memory_of_one(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_three_paths_need_the_memory_of_one(tmp_path: Path) -> None:
         with saved_tensors_hooks(Saved, lambda saved: saved.tensor):
             train(
                 tmp_path,
-                runs.supernet_module(Pooling(channels=(2, 2, 4))),
+                short_runs.supernet_module(Pooling(channels=(2, 2, 4))),
                 Fixed((path,) * paths),
                 max_steps=2,
             )
@@ -221,11 +221,11 @@ def test_three_paths_need_the_memory_of_one(tmp_path: Path) -> None:
 
 
 def test_bf16_mixed_precision_trains_and_scales_nothing(tmp_path: Path) -> None:
-    module = runs.supernet_module()
+    module = short_runs.supernet_module()
     gradients = Gradients()
     train(tmp_path, module, UniformSampler(paths=2, seed=0), gradients, precision="bf16-mixed", max_steps=1)
     exact = Gradients()
-    train(tmp_path, runs.supernet_module(), UniformSampler(paths=2, seed=0), exact, max_steps=1)
+    train(tmp_path, short_runs.supernet_module(), UniformSampler(paths=2, seed=0), exact, max_steps=1)
     a, b = (g.seen[0]["supernet.head.bias"] for g in (gradients, exact))
     assert a is not None
     assert b is not None
@@ -234,33 +234,37 @@ def test_bf16_mixed_precision_trains_and_scales_nothing(tmp_path: Path) -> None:
 
 def test_training_without_a_sampler_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="no path was chosen for this step: add a sampler"):
-        train(tmp_path, runs.supernet_module())
+        train(tmp_path, short_runs.supernet_module())
 
 
 @pytest.mark.parametrize("flags", [{"log_every_n_steps": 1}, {"log_every_n_steps": 1000}])
 def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(
     tmp_path: Path, flags: dict[str, int]
 ) -> None:
-    module = runs.supernet_module(optimizer=lambda params: SGD(params, lr=float("inf")), schedule="constant")
+    module = short_runs.supernet_module(
+        optimizer=lambda params: SGD(params, lr=float("inf")), schedule="constant"
+    )
     with pytest.raises(
         NASError, match=r"train/loss is (nan|inf) at step \d+ \(path \d\d\): lower the learning rate"
     ):
-        runs.trainer(tmp_path, UniformSampler(seed=0), **flags).fit(module, datamodule=runs.digits())
+        short_runs.trainer(tmp_path, UniformSampler(seed=0), **flags).fit(
+            module, datamodule=short_runs.digits()
+        )
     assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_losses_are_logged_once_per_interval(tmp_path: Path) -> None:
-    runs.trainer(tmp_path, UniformSampler(seed=0), log_every_n_steps=5, limit_val_batches=0).fit(
-        runs.supernet_module(), datamodule=runs.digits()
+    short_runs.trainer(tmp_path, UniformSampler(seed=0), log_every_n_steps=5, limit_val_batches=0).fit(
+        short_runs.supernet_module(), datamodule=short_runs.digits()
     )
-    assert [row["step"] for row in runs.metrics(tmp_path)] == ["4", "9"]
+    assert [row["step"] for row in short_runs.metrics(tmp_path)] == ["4", "9"]
 
 
 def test_validation_scores_the_paths(tmp_path: Path) -> None:
-    module = runs.supernet_module()
-    data = runs.digits(eval_batch_size=40)
+    module = short_runs.supernet_module()
+    data = short_runs.digits(eval_batch_size=40)
     module.eval_paths = [(0, 1), (2, 2)]
-    [logged] = runs.trainer(tmp_path, logger=False).validate(module, datamodule=data, verbose=False)
+    [logged] = short_runs.trainer(tmp_path, logger=False).validate(module, datamodule=data, verbose=False)
     x, y = (torch.cat(parts) for parts in zip(*data.val_dataloader(), strict=True))
     accuracy = [float((module(x, path).argmax(1) == y).float().mean()) * 100 for path in module.eval_paths]
     assert module.scores.scores().accuracy.tolist() == pytest.approx(accuracy)
@@ -270,13 +274,13 @@ def test_validation_scores_the_paths(tmp_path: Path) -> None:
 
 def test_predict_needs_an_architecture(tmp_path: Path) -> None:
     with pytest.raises(NASError, match=r"model\.predict_path is not given"):
-        runs.trainer(tmp_path).predict(runs.supernet_module(), datamodule=runs.digits())
+        short_runs.trainer(tmp_path).predict(short_runs.supernet_module(), datamodule=short_runs.digits())
     with pytest.raises(NASError, match="architecture '77' is not in the toy space"):
-        runs.supernet_module(predict_path="77")
+        short_runs.supernet_module(predict_path="77")
 
 
 def test_standalone_has_the_settings_of_the_supernet() -> None:
-    module = runs.supernet_module(label_smoothing=0.1, final_lr=0.01)
+    module = short_runs.supernet_module(label_smoothing=0.1, final_lr=0.01)
     alone = module.standalone((1, 0))
     assert (alone.label_smoothing, alone.final_lr, alone.schedule) == (0.1, 0.01, "cosine")
     assert alone(torch.zeros(2, 1, 8, 8)).shape == (2, 10)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+import short_runs
 import torch
 
 from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
@@ -38,22 +38,24 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[str], bool]) -> int:
     sampler, flags, options = CASES[case]
     straight = tmp_path / "straight"
-    module, chosen = runs.fit(straight, SAMPLERS[sampler], module=runs.supernet_module(**options), **flags)
+    module, chosen = short_runs.fit(
+        straight, SAMPLERS[sampler], module=short_runs.supernet_module(**options), **flags
+    )
     found = [path for path in sorted(straight.glob("*.ckpt")) if checkpoints(path.stem)]
     for checkpoint in found:
         root = tmp_path / checkpoint.stem
         root.mkdir()
         # All rows, as if the run had been killed at its very end: what lies after the checkpoint must go.
         shutil.copy(straight / "metrics.csv", root)
-        twin, twin_sampler = runs.fit(
+        twin, twin_sampler = short_runs.fit(
             root,
             SAMPLERS[sampler],
             checkpoint,
-            module=runs.supernet_module(**options),
+            module=short_runs.supernet_module(**options),
             **flags,
         )
-        runs.assert_same(twin.state_dict(), module.state_dict())
-        runs.assert_same(twin_sampler.state_dict(), chosen.state_dict())
+        short_runs.assert_same(twin.state_dict(), module.state_dict())
+        short_runs.assert_same(twin_sampler.state_dict(), chosen.state_dict())
         assert (root / "metrics.csv").read_text() == (straight / "metrics.csv").read_text(), checkpoint.name
     return len(found)
 
@@ -71,7 +73,7 @@ import os, signal, sys
 from pathlib import Path
 from typing import Any
 sys.path.insert(0, {tests!r})
-import runs
+import short_runs
 from lightning import Callback
 from lightning_nas.samplers import DensitySampler
 
@@ -81,12 +83,12 @@ class Kill(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 root = Path({root!r})
-module, sampler = runs.supernet_module(), DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)
+module, sampler = short_runs.supernet_module(), DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)
 last = root / "last.ckpt"
-callbacks = [sampler, runs.Ranking(), runs.RunCheckpoint(every_n_train_steps=1)]
-trainer = runs.trainer(root, *callbacks, *([] if last.exists() or {straight} else [Kill()]))
-trainer.fit(module, datamodule=runs.digits(), ckpt_path=last if last.exists() else None)
-runs.torch.save({{"weights": module.state_dict(), "sampler": sampler.state_dict()}}, root / "end.pt")
+callbacks = [sampler, short_runs.Ranking(), short_runs.RunCheckpoint(every_n_train_steps=1)]
+trainer = short_runs.trainer(root, *callbacks, *([] if last.exists() or {straight} else [Kill()]))
+trainer.fit(module, datamodule=short_runs.digits(), ckpt_path=last if last.exists() else None)
+short_runs.torch.save({{"weights": module.state_dict(), "sampler": sampler.state_dict()}}, root / "end.pt")
 """
 
 
@@ -102,5 +104,5 @@ def test_a_killed_process_is_continued_by_a_fresh_one(tmp_path: Path) -> None:
     assert run("killed", straight=False) == 0
     assert run("straight", straight=True) == 0
     ends = [torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("killed", "straight")]
-    runs.assert_same(*ends)
-    assert runs.metrics(tmp_path / "killed") == runs.metrics(tmp_path / "straight")
+    short_runs.assert_same(*ends)
+    assert short_runs.metrics(tmp_path / "killed") == short_runs.metrics(tmp_path / "straight")

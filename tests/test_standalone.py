@@ -1,4 +1,4 @@
-import runs
+import short_runs
 import torch
 from lightning import Trainer
 from torch import nn
@@ -14,7 +14,7 @@ def test_it_trains_like_a_plain_loop_and_counts_hits() -> None:
     twin = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     twin.load_state_dict(network.state_dict())
     given = [(torch.randn(8, 1, 2, 2), torch.randint(3, (8,))) for _ in range(5)]
-    batches = DataLoader(runs.Batches(*given), batch_size=None)
+    batches = DataLoader(short_runs.Batches(*given), batch_size=None)
     module = StandaloneModule(network, num_classes=3, schedule="constant", label_smoothing=0.1)
     trainer = Trainer(
         accelerator="cpu",

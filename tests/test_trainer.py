@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-import runs
+import short_runs
 from lightning.pytorch.callbacks import Timer
 
 from lightning_nas.callbacks import MetricsFile, RunCheckpoint, RunDirectory
@@ -9,7 +9,7 @@ from lightning_nas.trainer import NASTrainer
 
 
 def test_everything_of_a_run_lies_in_its_directory(tmp_path: Path) -> None:
-    trainer = runs.trainer(tmp_path)
+    trainer = short_runs.trainer(tmp_path)
     assert trainer.default_root_dir == str(tmp_path)
     [logger] = trainer.loggers
     assert isinstance(logger, MetricsFile)
@@ -38,8 +38,10 @@ def test_callbacks_that_are_none_are_left_out(tmp_path: Path) -> None:
 def test_groundtruth_says_how_far_it_can_be_trusted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = runs.supernet_module()
-    runs.trainer(tmp_path, max_epochs=1, limit_train_batches=1).groundtruth(module, runs.digits(), seeds=2)
+    module = short_runs.supernet_module()
+    short_runs.trainer(tmp_path, max_epochs=1, limit_train_batches=1).groundtruth(
+        module, short_runs.digits(), seeds=2
+    )
     out = capsys.readouterr().out
     assert "9 paths, 2 seeds" in out
     assert "ceiling of any tau" in out

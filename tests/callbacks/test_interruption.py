@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+import short_runs
 import torch
 from lightning import Callback, Trainer
 
@@ -26,28 +26,30 @@ class CtrlC(Callback):
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_an_interrupted_run_continues_exactly(tmp_path: Path, step: int) -> None:
     """3 epochs of 4 batches; step 3 is the last of its epoch."""
-    straight = runs.supernet_module()
-    runs.trainer(tmp_path / "straight", UniformSampler(seed=0)).fit(straight, datamodule=runs.digits())
+    straight = short_runs.supernet_module()
+    short_runs.trainer(tmp_path / "straight", UniformSampler(seed=0)).fit(
+        straight, datamodule=short_runs.digits()
+    )
 
     root = tmp_path / "interrupted"
     usual = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit):
-        runs.trainer(root, UniformSampler(seed=0), CtrlC(step)).fit(
-            runs.supernet_module(), datamodule=runs.digits()
+        short_runs.trainer(root, UniformSampler(seed=0), CtrlC(step)).fit(
+            short_runs.supernet_module(), datamodule=short_runs.digits()
         )
     assert signal.getsignal(signal.SIGINT) is usual
     assert torch.load(root / "last.ckpt", weights_only=True)["global_step"] == step + 1
-    module = runs.supernet_module()
-    runs.trainer(root, UniformSampler(seed=0)).fit(
-        module, datamodule=runs.digits(), ckpt_path=root / "last.ckpt"
+    module = short_runs.supernet_module()
+    short_runs.trainer(root, UniformSampler(seed=0)).fit(
+        module, datamodule=short_runs.digits(), ckpt_path=root / "last.ckpt"
     )
-    runs.assert_same(module.state_dict(), straight.state_dict())
-    assert runs.metrics(root) == runs.metrics(tmp_path / "straight")
+    short_runs.assert_same(module.state_dict(), straight.state_dict())
+    assert short_runs.metrics(root) == short_runs.metrics(tmp_path / "straight")
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        runs.trainer(tmp_path, UniformSampler(seed=0), CtrlC(1, times=2)).fit(
-            runs.supernet_module(), datamodule=runs.digits()
+        short_runs.trainer(tmp_path, UniformSampler(seed=0), CtrlC(1, times=2)).fit(
+            short_runs.supernet_module(), datamodule=short_runs.digits()
         )
     assert not (tmp_path / "last.ckpt").exists()

@@ -1,14 +1,14 @@
 import csv
 from pathlib import Path
 
-import runs
+import short_runs
 import torch
 
 
 def test_one_row_per_image_with_class_and_probability(tmp_path: Path) -> None:
-    module = runs.supernet_module(predict_path="01")
-    data = runs.digits(eval_batch_size=600)
-    runs.trainer(tmp_path, logger=False).predict(module, datamodule=data, return_predictions=False)
+    module = short_runs.supernet_module(predict_path="01")
+    data = short_runs.digits(eval_batch_size=600)
+    short_runs.trainer(tmp_path, logger=False).predict(module, datamodule=data, return_predictions=False)
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     x, y = (torch.cat(parts) for parts in zip(*data.test_dataloader(), strict=True))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
+import short_runs
 from toy_space import Toy
 
 from lightning_nas.callbacks import Ranking
@@ -38,9 +38,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def validate(root: Path, ranking: Ranking, space: Any = SPACE, verb: str = "validate", **data: Any) -> Any:
-    module = runs.supernet_module(space)
-    getattr(runs.trainer(root, ranking, logger=False), verb)(
-        module, datamodule=runs.digits(**data), verbose=False
+    module = short_runs.supernet_module(space)
+    getattr(short_runs.trainer(root, ranking, logger=False), verb)(
+        module, datamodule=short_runs.digits(**data), verbose=False
     )
     return module
 
@@ -57,7 +57,7 @@ def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
     truth = np.array([float(row["digits"]) for row in rows(Path(table))])
     assert [float(row["ground_truth"]) for row in found] == truth.tolist()
 
-    data = runs.digits()
+    data = short_runs.digits()
     probe = data.validation_images(probe_indices(100, 16, seed=0))
     distance = mean_distances(module.supernet, tuple(SPACE), *probe, "functional")
     assert [float(row["mean_distance"]) for row in rows(tmp_path / "density.csv")] == pytest.approx(distance)
@@ -102,9 +102,11 @@ def test_test_scores_the_test_split_into_files_of_its_own(tmp_path: Path) -> Non
 
 def test_fit_logs_the_criteria_at_every_validation_and_writes_no_report(tmp_path: Path, table: str) -> None:
     sampler = UniformSampler(seed=0)
-    trainer = runs.trainer(tmp_path / "run", sampler, Ranking(table), max_epochs=4, check_val_every_n_epoch=2)
-    trainer.fit(runs.supernet_module(SPACE), datamodule=runs.digits())
-    logged = [row for row in runs.metrics(tmp_path / "run") if row["ranking/kendall_tau"]]
+    trainer = short_runs.trainer(
+        tmp_path / "run", sampler, Ranking(table), max_epochs=4, check_val_every_n_epoch=2
+    )
+    trainer.fit(short_runs.supernet_module(SPACE), datamodule=short_runs.digits())
+    logged = [row for row in short_runs.metrics(tmp_path / "run") if row["ranking/kendall_tau"]]
     assert [row["epoch"] for row in logged] == ["1.0", "3.0"]
     assert -1 <= float(logged[-1]["ranking/kendall_tau"]) <= 1
     assert not (tmp_path / "run" / "ranking.json").exists()
@@ -118,8 +120,8 @@ def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, tabl
         (Toy(layers=30), "ranking.paths is 'all', but the space has"),
     ):
         with pytest.raises(NASError, match=message):
-            runs.trainer(tmp_path, sampler, Ranking(table)).fit(
-                runs.supernet_module(space), datamodule=runs.digits()
+            short_runs.trainer(tmp_path, sampler, Ranking(table)).fit(
+                short_runs.supernet_module(space), datamodule=short_runs.digits()
             )
     assert sampler.visits is None or sampler.visits.sum() == 0
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-import runs
+import short_runs
 import torch
 from lightning import Callback, Trainer
 
@@ -11,7 +11,7 @@ from lightning_nas.samplers import UniformSampler
 
 def test_no_checkpoint_lies_before_a_validation_or_inside_an_accumulation_window(tmp_path: Path) -> None:
     """3 epochs of 4 batches, 2 batches per optimizer step."""
-    runs.fit(tmp_path, lambda: UniformSampler(seed=0), accumulate_grad_batches=2)
+    short_runs.fit(tmp_path, lambda: UniformSampler(seed=0), accumulate_grad_batches=2)
     found = {}
     for path in tmp_path.glob("*.ckpt"):
         loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]
@@ -37,14 +37,14 @@ class Epochs(Callback):
 
 def test_last_is_written_after_every_epoch_however_rare_validation_is(tmp_path: Path) -> None:
     epochs = Epochs()
-    runs.trainer(tmp_path, UniformSampler(seed=0), epochs, check_val_every_n_epoch=2).fit(
-        runs.supernet_module(), datamodule=runs.digits()
+    short_runs.trainer(tmp_path, UniformSampler(seed=0), epochs, check_val_every_n_epoch=2).fit(
+        short_runs.supernet_module(), datamodule=short_runs.digits()
     )
     assert epochs.steps == [0, 4, 8]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 12
 
 
 def test_a_run_has_one_and_can_do_without(tmp_path: Path) -> None:
-    assert len(runs.trainer(tmp_path).checkpoint_callbacks) == 1
-    assert len(runs.trainer(tmp_path, RunCheckpoint(every_n_train_steps=3)).checkpoint_callbacks) == 1
-    assert runs.trainer(tmp_path, enable_checkpointing=False).checkpoint_callbacks == []
+    assert len(short_runs.trainer(tmp_path).checkpoint_callbacks) == 1
+    assert len(short_runs.trainer(tmp_path, RunCheckpoint(every_n_train_steps=3)).checkpoint_callbacks) == 1
+    assert short_runs.trainer(tmp_path, enable_checkpointing=False).checkpoint_callbacks == []

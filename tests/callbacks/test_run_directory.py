@@ -1,16 +1,18 @@
 from pathlib import Path
 
 import pytest
-import runs
+import short_runs
 
 from lightning_nas.errors import NASError
 from lightning_nas.samplers import UniformSampler
 
 
 def fit(root: Path, epochs: int, resume: bool = False, **flags: bool) -> None:
-    trainer = runs.trainer(root, UniformSampler(seed=0), max_epochs=epochs, **flags)
+    trainer = short_runs.trainer(root, UniformSampler(seed=0), max_epochs=epochs, **flags)
     trainer.fit(
-        runs.supernet_module(), datamodule=runs.digits(), ckpt_path=root / "last.ckpt" if resume else None
+        short_runs.supernet_module(),
+        datamodule=short_runs.digits(),
+        ckpt_path=root / "last.ckpt" if resume else None,
     )
 
 
@@ -36,14 +38,14 @@ def test_a_dry_run_is_allowed_and_leaves_the_run_alone(tmp_path: Path) -> None:
 
 def test_a_longer_run_continues_the_metrics(tmp_path: Path) -> None:
     fit(tmp_path, 1)
-    first = runs.metrics(tmp_path)
+    first = short_runs.metrics(tmp_path)
     fit(tmp_path, 2, resume=True)
-    assert runs.metrics(tmp_path)[: len(first)] == first
-    assert [int(row["step"]) for row in runs.metrics(tmp_path)] == [0, 1, 2, 3, 3, 4, 5, 6, 7, 7]
+    assert short_runs.metrics(tmp_path)[: len(first)] == first
+    assert [int(row["step"]) for row in short_runs.metrics(tmp_path)] == [0, 1, 2, 3, 3, 4, 5, 6, 7, 7]
 
 
 def test_metrics_of_a_run_that_left_no_checkpoint_are_replaced(tmp_path: Path) -> None:
     fit(tmp_path, 1)
     (tmp_path / "last.ckpt").unlink()
     fit(tmp_path, 1)
-    assert [int(row["step"]) for row in runs.metrics(tmp_path)] == [0, 1, 2, 3, 3]
+    assert [int(row["step"]) for row in short_runs.metrics(tmp_path)] == [0, 1, 2, 3, 3]
