@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 from tqdm import tqdm
 
 from lightning_nas import checkpoint, plots
@@ -117,10 +118,10 @@ def spread(values: list[float], form: str) -> str:
 
 def verdict(uniform: list[float], density: list[float]) -> str:
     """What the paired differences of the taus allow to say."""
-    difference = np.array(density) - np.array(uniform)
+    difference = np.array(density, dtype=float) - np.array(uniform, dtype=float)
     error = difference.std(ddof=1) / math.sqrt(len(difference))
     gap = f"density minus uniform: {difference.mean():+.3f} tau, standard error {error:.3f}"
-    if abs(difference.mean()) < 2 * error:
+    if not abs(difference.mean()) > error * stats.t.ppf(0.975, len(difference) - 1):
         return (
             f"{gap}. No difference that {len(difference)} seeds can show: trust neither over the other here."
         )
@@ -180,7 +181,7 @@ if __name__ == "__main__":
     # One thread per process: the networks are too small to share.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     jobs = [joblib.delayed(train)(sampler, seed) for seed in SEEDS for sampler in SAMPLERS]
-    workers = joblib.Parallel(n_jobs=min(len(jobs), os.cpu_count() or 1), return_as="generator_unordered")
+    workers = joblib.Parallel(n_jobs=min(len(jobs), joblib.cpu_count()), return_as="generator_unordered")
     for _ in tqdm(workers(jobs), total=len(jobs), desc="training supernets", unit="run", file=sys.stdout):
         pass
     report(Console())

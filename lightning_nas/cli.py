@@ -49,8 +49,11 @@ class NASCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: object) -> NASTrainer:
         """The trainer, with a uniform sampler where ``fit`` is given none."""
-        if self.subcommand == "fit" and self._get(self.config_init, "sampler") is None:
-            self.config_init[self.subcommand].sampler = UniformSampler()
+        options = self.config_init[self.subcommand]
+        given = options.trainer.callbacks or []
+        callbacks = [options.sampler, *(given if isinstance(given, list) else [given])]
+        if self.subcommand == "fit" and not any(isinstance(callback, PathSampler) for callback in callbacks):
+            options.sampler = UniformSampler()
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, NASTrainer)
         return trainer
@@ -93,5 +96,5 @@ def main(args: ArgsType = None) -> None:
 def _nas_error(error: BaseException | None) -> NASError | None:
     """The user's mistake behind an error: jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, NASError):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return error

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
+from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.ranking import TableRow, write_table
@@ -107,9 +108,6 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
     the spread over seeds is that of independent trainings, and no order of training changes a result.
     """
     started = time.perf_counter()
-    threads = torch.get_num_threads()
-    # The sum of a convolution depends on the number of threads; one thread gives one result everywhere.
-    torch.set_num_threads(1)
     seed = int(generator(network.seed, Stream.NETWORK, module.space.index(network.path)).integers(2**31))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -121,13 +119,12 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
         "enable_model_summary": False,
     }
     own_data = data.with_seed(seed)
-    with _quiet():
+    with _quiet(), _one_thread():
         trainer = Trainer(**flags | own)
         trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
         [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
-    torch.set_num_threads(threads)
     # Rounded as in the file, so that a resumed measurement gives the same table.
-    return Result(network, round(100 * metrics["test/accuracy"], 4), time.perf_counter() - started)
+    return Result(network, round(metrics["test/accuracy"], 4), time.perf_counter() - started)
 
 
 @contextmanager
@@ -142,12 +139,28 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The sum of a convolution depends on the number of threads; one thread gives one result everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _finished(runs: Path, module: SupernetModule) -> dict[Network, float]:
     if not runs.is_file():
         return {}
     with runs.open(newline="") as file:
-        # The last line of an interrupted measurement may be cut short; it is then trained again.
+        # The last line of a measurement that was killed may be cut short; it goes, and is trained again.
         rows = [row for row in csv.DictReader(file) if row["seconds"]]
+    with written_whole(runs) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow([row["arch"], int(row["seed"]), float(row["accuracy"]), float(row["seconds"])])
     return {
         Network(module.space.decode(row["arch"]), int(row["seed"])): float(row["accuracy"]) for row in rows
     }

@@ -1,5 +1,6 @@
 """The supernet as a LightningModule: it owns the shared weights and trains the step's paths."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -77,7 +78,7 @@ class SupernetModule(LightningModule):
         self.eval_paths: Sequence[Path] = select_paths(self.space, paths=100)
         self._coasting: list[str] = []
         self._weighting: list[RemovableHandle] = []
-        self._last_loss: Tensor | None = None
+        self._losses: list[Tensor] = []
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
@@ -108,12 +109,12 @@ class SupernetModule(LightningModule):
         is returned for Lightning to back-propagate.
 
         Returns:
-            The last path's share of the loss. ``train/loss`` is the mean over the paths, on several processes
-            that of the first one's images.
+            The last path's share of the loss. ``train/loss`` is the mean over the paths and batches of an
+            optimizer step, on several processes that of the first one's images.
 
         Raises:
             NASError: No sampler chose a path, or the loss is not finite (looked at on steps that are logged,
-                and at the end of an epoch, because looking waits for the device).
+                and before a checkpoint is written, because looking waits for the device).
         """
         if not self.paths:
             raise NASError(
@@ -121,17 +122,18 @@ class SupernetModule(LightningModule):
             )
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._zero_grad()
+            self._losses = []
         share = 1.0 if self.grad_reduce == "sum" else 1 / len(self.paths)
         self._weight_gradients()
-        total = torch.zeros((), device=self.device)
         for path in self.paths[:-1]:
             loss = self._loss(batch, path)
-            total += loss.detach()
+            self._losses.append(loss.detach())
             with self._without_sync():
                 self.trainer.strategy.backward(loss * share / self.trainer.accumulate_grad_batches, None)
         loss = self._loss(batch, self.paths[-1])
-        self._last_loss = (total + loss.detach()) / len(self.paths)
-        self._log_step(self._last_loss)
+        self._losses.append(loss.detach())
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch:
+            self._log_step()
         return loss * share
 
     def _loss(self, batch: Batch, path: Path) -> Tensor:
@@ -145,6 +147,9 @@ class SupernetModule(LightningModule):
 
     def on_train_batch_end(self, *_: object) -> None:
         """Takes the gradient weights of this step away."""
+        self._unweight_gradients()
+
+    def _unweight_gradients(self) -> None:
         for handle in self._weighting:
             handle.remove()
         self._weighting = []
@@ -155,6 +160,8 @@ class SupernetModule(LightningModule):
         The hooks scale every gradient before it is added up, so accumulation, scaling and clipping see the
         final gradients.
         """
+        # Those of a step that an error or an interrupt cut short are still there.
+        self._unweight_gradients()
         if self.grad_reduce != "active_mean" or len(self.paths) == 1:
             return
         uses = Counter(p for path in self.paths for p in self.supernet.path_parameters(path))
@@ -164,29 +171,27 @@ class SupernetModule(LightningModule):
                 handle = parameter.register_hook(lambda grad, factor=factor: grad * factor)
                 self._weighting.append(handle)
 
-    def _log_step(self, loss: Tensor) -> None:
+    def _log_step(self) -> None:
         # Lightning writes what `self.log` collects only after the callbacks that save checkpoints have run: a
         # run killed in between would lose the row for good. So the row is written here. `self.log` costs half
         # a millisecond, hence only on steps that are written.
         if not self.trainer._logger_connector.should_update_logs:
             return
-        self._require_finite(loss)
+        loss = self._finite_loss()
         self.log("train/loss", loss, prog_bar=True, logger=False)
         for logger in self.loggers:
-            logger.log_metrics({"train/loss": float(loss)}, step=self.global_step)
+            logger.log_metrics({"train/loss": loss}, step=self.global_step)
 
-    def _require_finite(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
+    def _finite_loss(self) -> float:
+        """Mean loss of the step; waits for the device."""
+        loss = float(torch.stack(self._losses).mean())
+        if not math.isfinite(loss):
             paths = ", ".join(map(self.space.encode, self.paths))
             raise NASError(
-                f"train/loss is {float(loss)} at step {self.global_step} (path {paths}): lower the learning rate "
+                f"train/loss is {loss} at step {self.global_step} (path {paths}): lower the learning rate "
                 "(model.optimizer) or clip gradients (trainer.gradient_clip_val)"
             )
-
-    def on_train_epoch_end(self) -> None:
-        """Stops before a checkpoint is written over a good one with weights that are not finite."""
-        if self._last_loss is not None:
-            self._require_finite(self._last_loss)
+        return loss
 
     # ------------------------------------------------------------------------- gradients of inactive weights
 
@@ -254,7 +259,13 @@ class SupernetModule(LightningModule):
     # ---------------------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
-        """Describes space and batch-norm in plain types, and which weights coast."""
+        """Describes space and batch-norm in plain types, and which weights coast.
+
+        Raises:
+            NASError: The loss is not finite: the checkpoint would take the place of a good one.
+        """
+        if self._losses:
+            self._finite_loss()
         coasting = self.inactive_params == "coast"
         used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]
         checkpoint.describe(checkpoint_, self.space, self.supernet.norm, coasting=used)

@@ -55,7 +55,11 @@ class StandaloneModule(LightningModule):
         return F.cross_entropy(self(images), labels, label_smoothing=self.label_smoothing)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs ``test/accuracy``, in [0, 1]."""
+        """Counts the hits of one batch."""
         images, labels = batch
         self.accuracy.update(self(images), labels)
-        self.log("test/accuracy", self.accuracy, on_step=False, on_epoch=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs ``test/accuracy`` in percent."""
+        self.log("test/accuracy", 100 * self.accuracy.compute(), sync_dist=True)
+        self.accuracy.reset()

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 from lightning_nas import groundtruth
 from lightning_nas.callbacks import (
-    Interruption,
+    ExactResume,
     MetricsFile,
     PredictionsFile,
     RunCheckpoint,
@@ -28,7 +28,7 @@ class NASTrainer(Trainer):
 
     Args:
         default_root_dir: The run directory.
-        logger: Loggers; None or True is ``metrics.csv`` alone, False is none.
+        logger: More loggers beside ``metrics.csv``; False is none at all.
         callbacks: More callbacks. A RunCheckpoint among them takes the place of the usual one.
         kwargs: Everything else that Lightning's Trainer takes.
     """
@@ -45,14 +45,14 @@ class NASTrainer(Trainer):
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         # Lightning drops None nowhere and then fails on it; a sampler that is not given arrives as None.
         given = [callback for callback in given if callback is not None]
-        if kwargs.get("enable_checkpointing") is not False and not any(
-            isinstance(callback, RunCheckpoint) for callback in given
-        ):
+        bare = bool(kwargs.get("barebones"))
+        checkpoints = not bare and kwargs.get("enable_checkpointing") is not False
+        if checkpoints and not any(isinstance(callback, RunCheckpoint) for callback in given):
             given.append(RunCheckpoint())
         super().__init__(
             default_root_dir=default_root_dir,
-            logger=MetricsFile(default_root_dir) if logger is None or logger is True else logger,
-            callbacks=[RunDirectory(), Interruption(), PredictionsFile(), *given],
+            logger=logger if bare else _with_metrics_file(logger, default_root_dir),
+            callbacks=[RunDirectory(), PredictionsFile(), *given, ExactResume()],
             **kwargs,
         )
 
@@ -79,3 +79,15 @@ class NASTrainer(Trainer):
                 f"spread between paths {found.between_paths:.2f}, between seeds {found.between_seeds:.2f} points; "
                 f"tau between single seeds {found.tau_of_single_seeds:.2f}, ceiling of any tau {found.tau_ceiling:.2f}"
             )
+
+
+def _with_metrics_file(logger: Logger | Iterable[Logger] | bool | None, root: str) -> list[Logger] | bool:
+    """The loggers given, and ``metrics.csv`` where none but False was asked for."""
+    if logger is False:
+        return False
+    given = (
+        [] if logger is None or logger is True else [logger] if isinstance(logger, Logger) else list(logger)
+    )
+    if any(isinstance(one, MetricsFile) for one in given):
+        return given
+    return [*given, MetricsFile(root)]

@@ -89,6 +89,13 @@ def test_fit_without_a_sampler_is_uniform(tmp_path: Path) -> None:
     assert state["visits"].sum() == 2
 
 
+def test_a_sampler_among_the_callbacks_is_the_sampler(tmp_path: Path) -> None:
+    run("fit", tmp_path, "--trainer.callbacks+", "UniformSampler", "--trainer.callbacks.paths", "3")
+    states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    [visits] = [state["visits"] for key, state in states.items() if "UniformSampler" in key]
+    assert visits.sum() == 6
+
+
 def test_last_resumes(tmp_path: Path) -> None:
     run("fit", tmp_path / "straight", "--trainer.max_epochs", "2")
     run(
@@ -146,6 +153,10 @@ def test_groundtruth_continues_only_with_the_same_settings(tmp_path: Path) -> No
             "sampler.tau is 0.0: a temperature is positive",
         ),
         (["--sampler", "DensitySampler", "--sampler.warmup_steps", "99"], "the whole run has 2 steps"),
+        (
+            ["--sampler", "DensitySampler"],
+            "sampler.warmup_steps is 6 by default, but the whole run has 2 steps",
+        ),
         (
             ["--sampler", "DensitySampler", "--sampler.probe_size", "101"],
             "the validation split has 100 images",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import short_runs
 import torch
+from lightning import Trainer
 from toy_space import Toy
 
 from lightning_nas import groundtruth
@@ -66,8 +67,9 @@ def test_interrupted_measurements_continue(tmp_path: Path, monkeypatch: pytest.M
         return train(module, data, flags, network)
 
     monkeypatch.setattr(groundtruth, "train", counted)
-    assert np.array_equal(measure(tmp_path / "cut"), straight)
-    assert len(trained) == 2
+    for _ in range(2):
+        assert np.array_equal(measure(tmp_path / "cut"), straight)
+        assert len(trained) == 2
 
 
 def test_networks_depend_on_path_and_seed_alone() -> None:
@@ -81,6 +83,23 @@ def test_networks_depend_on_path_and_seed_alone() -> None:
     other = groundtruth.train(module, data, FLAGS, Network((1,), 1))
     assert first.accuracy == again.accuracy != other.accuracy
     torch.random.set_rng_state(state)
+
+
+def test_a_network_is_trained_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fit = Trainer.fit
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> None:
+        seen.append(torch.get_num_threads())
+        fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "fit", spy)
+    torch.set_num_threads(2)
+    try:
+        groundtruth.train(short_runs.supernet_module(SPACE), short_runs.digits(), FLAGS, Network((1,), 0))
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.slow

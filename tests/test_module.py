@@ -5,12 +5,14 @@ import pytest
 import short_runs
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.optim import SGD
 from toy_space import Toy
 
+from lightning_nas.callbacks import RunCheckpoint
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler, UniformSampler
@@ -284,3 +286,63 @@ def test_standalone_has_the_settings_of_the_supernet() -> None:
     alone = module.standalone((1, 0))
     assert (alone.label_smoothing, alone.final_lr, alone.schedule) == (0.1, 0.01, "cosine")
     assert alone(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_accumulation_logs_one_row_per_optimizer_step(tmp_path: Path) -> None:
+    module = short_runs.supernet_module()
+    losses: list[float] = []
+
+    class Losses(Callback):
+        def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+            losses.append(2 * float(loss.detach()))  # Lightning divides by the batches of the window
+
+    trainer = short_runs.trainer(
+        tmp_path, UniformSampler(seed=0), Losses(), accumulate_grad_batches=2, max_epochs=1
+    )
+    trainer.fit(module, datamodule=short_runs.digits())
+    rows = [row for row in short_runs.metrics(tmp_path) if row["train/loss"]]
+    assert [row["step"] for row in rows] == ["0", "1"]
+    means = [(losses[0] + losses[1]) / 2, (losses[2] + losses[3]) / 2]
+    assert [float(row["train/loss"]) for row in rows] == pytest.approx(means)
+
+
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(tmp_path: Path) -> None:
+    module = short_runs.supernet_module(
+        optimizer=lambda params: SGD(params, lr=float("inf")), schedule="constant"
+    )
+    checkpoint = RunCheckpoint(every_n_train_steps=1)
+    with pytest.raises(NASError, match="train/loss is"):
+        short_runs.trainer(tmp_path, UniformSampler(seed=0), checkpoint, log_every_n_steps=1000).fit(
+            module, datamodule=short_runs.digits()
+        )
+    # The first step still had a finite loss.
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_a_step_that_failed_leaves_no_weights_on_gradients(tmp_path: Path) -> None:
+    module = short_runs.supernet_module(grad_reduce="active_mean")
+
+    class Failing(Callback):
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(tmp_path, module, Fixed(((1, 1), (0, 0))), Failing())
+    twin = short_runs.supernet_module(grad_reduce="active_mean")
+    twin.load_state_dict(module.state_dict())
+    for one in (module, twin):
+        train(tmp_path, one, Fixed(((1, 2), (1, 0))))
+    short_runs.assert_same(module.state_dict(), twin.state_dict())
+
+
+def test_a_gradient_scaler_changes_nothing(tmp_path: Path) -> None:
+    """Loss scaling of 16-mixed, here on a CPU and with powers of two, which divide out exactly."""
+    plain, scaled = (short_runs.supernet_module() for _ in range(2))
+    flags = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.5}
+    train(tmp_path, plain, UniformSampler(paths=3, seed=0), precision="bf16-mixed", **flags)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    precision = MixedPrecision("bf16-mixed", "cpu")
+    precision.scaler = scaler
+    train(tmp_path, scaled, UniformSampler(paths=3, seed=0), plugins=[precision], **flags)
+    short_runs.assert_same(scaled.state_dict(), plain.state_dict())
+    assert scaler.get_scale() == 2.0**10

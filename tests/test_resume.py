@@ -32,6 +32,10 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"space": Pooling(depth=8, channels=(2, 2, 4)), "norm": NormPolicy(running_stats=True)},
     ),
     "cut_epochs": ("density", {"limit_train_batches": 3}, {}),
+    "max_steps": ("density", {"max_steps": 10}, {}),
+    "max_steps_alone": ("uniform", {"max_steps": 8, "max_epochs": -1}, {}),
+    "validation_within_epochs": ("uniform", {"val_check_interval": 2}, {}),
+    "sanity_check": ("uniform", {"num_sanity_val_steps": 2}, {}),
 }
 
 
@@ -64,8 +68,15 @@ def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[st
 @pytest.mark.parametrize("case", CASES)
 def test_resume_from_every_checkpoint(tmp_path: Path, case: str) -> None:
     number = resumed_equals_straight(tmp_path, case, lambda _: True)
-    # After every optimizer step, the last of an epoch at the end of the epoch.
-    assert number == {"accumulate": 6, "cut_epochs": 9}.get(case, 12)
+    # After every optimizer step that no validation follows; the last of an epoch when the epoch has ended.
+    fewer = {
+        "accumulate": 6,
+        "cut_epochs": 9,
+        "max_steps": 10,
+        "max_steps_alone": 8,
+        "validation_within_epochs": 9,
+    }
+    assert number == fewer.get(case, 12)
 
 
 KILLED = """

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import short_runs
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import CSVLogger
 
 from lightning_nas.callbacks import MetricsFile, RunCheckpoint, RunDirectory
 from lightning_nas.trainer import NASTrainer
@@ -27,6 +28,20 @@ def test_flags_of_the_trainer_keep_their_meaning(tmp_path: Path) -> None:
     assert timer in trainer.callbacks  # type: ignore[attr-defined]
     kinds = [type(callback) for callback in trainer.callbacks]  # type: ignore[attr-defined]
     assert kinds.count(RunDirectory) == kinds.count(RunCheckpoint) == 1
+
+
+def test_metrics_are_kept_beside_other_loggers(tmp_path: Path) -> None:
+    other = CSVLogger(tmp_path / "other")
+    trainer = NASTrainer(default_root_dir=str(tmp_path), logger=other, accelerator="cpu")
+    assert [type(logger) for logger in trainer.loggers] == [CSVLogger, MetricsFile]
+    own = MetricsFile(tmp_path)
+    assert NASTrainer(default_root_dir=str(tmp_path), logger=[own], accelerator="cpu").loggers == [own]
+
+
+def test_barebones_is_bare(tmp_path: Path) -> None:
+    trainer = NASTrainer(default_root_dir=str(tmp_path), barebones=True, accelerator="cpu", max_steps=2)
+    assert trainer.loggers == []
+    assert trainer.checkpoint_callbacks == []
 
 
 def test_callbacks_that_are_none_are_left_out(tmp_path: Path) -> None:

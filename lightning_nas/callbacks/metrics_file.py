@@ -21,12 +21,16 @@ class MetricsFile(Logger):
     Args:
         directory: The run directory.
         flush_every: Rows that are kept in memory before they are written.
+
+    Attributes:
+        paused: Whether rows are ignored.
     """
 
     def __init__(self, directory: str | Path, flush_every: int = 50) -> None:
         super().__init__()
         self.path = Path(directory) / "metrics.csv"
         self.flush_every = flush_every
+        self.paused = False
         self._columns: list[str] = []
         self._pending: list[Row] = []
         self._written = 0
@@ -59,7 +63,9 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Adds a row."""
+        """Adds a row, unless paused."""
+        if self.paused:
+            return
         self._pending.append(
             {"step": str(step), **{key: repr(float(value)) for key, value in metrics.items()}}
         )
@@ -86,12 +92,15 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def truncate(self, rows: int) -> None:
-        """Forgets all but the first ``rows``: what was logged after a checkpoint, and will be logged again."""
+        """Forgets all but the first ``rows``: what was logged after a checkpoint, and will be logged again.
+
+        The file exists afterwards, even if nothing was logged yet.
+        """
         self._pending = []
-        if self.path.is_file():
-            kept = self._read()[:rows]
-            self._rewrite(kept)
-            self._written = len(kept)
+        kept = self._read()[:rows] if self.path.is_file() else []
+        self._columns = self._columns or ["step"]
+        self._rewrite(kept)
+        self._written = len(kept)
 
     def _read(self) -> list[Row]:
         with self.path.open(newline="") as file:

@@ -17,21 +17,27 @@ class RunDirectory(Callback):
     def __init__(self) -> None:
         self._rows: int | None = None
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leaves ``metrics.csv`` to ``fit``: other verbs have files of their own, and may run beside it."""
+        for logger in _metrics_files(trainer):
+            logger.paused = stage != "fit"
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuses to train from scratch over an earlier run; drops what it logged after the checkpoint.
+        """Refuses to train over another run; drops what this one logged after the checkpoint.
 
         Raises:
-            NASError: The directory holds a checkpoint, and the run does not continue from one.
+            NASError: The directory holds a checkpoint, and the run does not continue from one that lies there.
         """
-        last = Path(trainer.default_root_dir) / "last.ckpt"
-        fresh = trainer.ckpt_path is None
-        if fresh and last.exists() and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        root = Path(trainer.default_root_dir).resolve()
+        start = trainer.ckpt_path
+        continues = start is not None and Path(start).resolve().parent == root
+        if (root / "last.ckpt").exists() and not continues and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise NASError(
                 f"trainer.default_root_dir {trainer.default_root_dir!r} already holds a run: continue it with "
                 "--ckpt_path last, or choose another directory"
             )
         for logger in _metrics_files(trainer):
-            logger.truncate(0 if fresh else logger.rows if self._rows is None else self._rows)
+            logger.truncate(self._rows if start is not None and self._rows is not None else 0)
 
     def on_save_checkpoint(
         self,

@@ -211,6 +211,8 @@ class ResidentDataModule(ImageDataModule):
             seed=self.seed,
             crop_padding=self.crop_padding,
             flip=self.flip,
+            # Lightning's flag asks for the same batches in every epoch.
+            repeat=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             rank=self.rank,
             world_size=self.world_size,
         )

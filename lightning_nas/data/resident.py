@@ -67,6 +67,7 @@ class ResidentLoader:
         drop_last: bool = True,
         crop_padding: int = 0,
         flip: bool = False,
+        repeat: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -79,6 +80,7 @@ class ResidentLoader:
             drop_last: Whether images that do not fill a batch in all processes wait for another epoch.
             crop_padding: Zero pixels added at each side before a random crop; 0 for no crop.
             flip: Whether half of the images are mirrored.
+            repeat: Whether every epoch is the first one again.
             rank: Number of this process, in ``[0, world_size)``.
             world_size: Number of processes.
 
@@ -91,6 +93,7 @@ class ResidentLoader:
         self._drop_last = drop_last
         self._crop_padding = crop_padding
         self._flip = flip
+        self._repeat = repeat
         self._share = slice(rank, None, world_size)
         self._epoch = 0
         self._position = 0
@@ -124,7 +127,7 @@ class ResidentLoader:
         """
         # Lightning does not restore the state from a checkpoint of on_train_epoch_end, nor does the state tell
         # that an epoch ended early by limit_train_batches: there this is what makes a resumed run exact.
-        if epoch != self._epoch:
+        if epoch != self._epoch and not self._repeat:
             self.load_state_dict({"epoch": epoch, "position": 0})
 
     def state_dict(self) -> dict[str, int]:
@@ -144,7 +147,7 @@ class ResidentLoader:
         """The rest of a restored epoch, or the next epoch where this one has begun."""
         # Lightning takes len() batches and never exhausts the iterator, so an epoch ends when the next begins.
         if self._started or self._position >= len(self):
-            self.set_epoch(self._epoch + 1)
+            self.load_state_dict({"epoch": 0 if self._repeat else self._epoch + 1, "position": 0})
         return self._rest_of_epoch()
 
     def _rest_of_epoch(self) -> Iterator[Batch]:

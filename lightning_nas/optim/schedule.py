@@ -1,11 +1,12 @@
 """The optimizer and the learning-rate schedule that supernets and stand-alone networks share."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_nas.errors import NASError
 
@@ -35,5 +36,14 @@ def configure(
         raise NASError(
             "model.schedule is 'cosine', but the run has no end: set trainer.max_epochs or trainer.max_steps"
         )
-    cosine = CosineAnnealingLR(built, T_max=max(1, int(steps)), eta_min=final_lr)
-    return {"optimizer": built, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+    factors = [_cosine(int(steps), final_lr / group["lr"]) for group in built.param_groups]
+    return {"optimizer": built, "lr_scheduler": {"scheduler": LambdaLR(built, factors), "interval": "step"}}
+
+
+def _cosine(steps: int, final: float) -> Callable[[int], float]:
+    """The factor of a step: from 1 to ``final`` in ``steps`` steps.
+
+    A function of the step and the length of this run alone: torch's CosineAnnealingLR takes its length from
+    the checkpoint, and lets the rate climb again in a run that is continued for longer.
+    """
+    return lambda step: final + (1 - final) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2

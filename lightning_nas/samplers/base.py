@@ -24,11 +24,16 @@ class PathSampler(Callback, ABC):
         seed: Seed of the choices; None takes the one of ``seed_everything``.
 
     Attributes:
+        options: Names of the attributes that must not change when a run is continued.
+        seed: The seed in force.
         visits: How often every path was trained, shape (size,); None where the space is too large to count.
     """
 
+    options: tuple[str, ...] = ()
+
     def __init__(self, seed: int | None = None) -> None:
-        self.seed = seed
+        self._given_seed = seed
+        self.seed = resolve_seed(seed)
         self.visits: torch.Tensor | None = None
 
     @abstractmethod
@@ -43,7 +48,7 @@ class PathSampler(Callback, ABC):
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fixes the seed and prepares the counts."""
+        """Begins anew: fixes the seed and clears the counts, which a checkpoint may then restore."""
         if stage != "fit":
             return
         if not isinstance(pl_module, SupernetModule):
@@ -52,9 +57,9 @@ class PathSampler(Callback, ABC):
         if len(samplers) > 1:
             names = " and ".join(type(sampler).__name__ for sampler in samplers)
             raise NASError(f"the Trainer has {len(samplers)} samplers ({names}): a step has one")
-        self.seed = resolve_seed(self.seed)
-        if self.visits is None and pl_module.space.size <= ENUMERABLE:
-            self.visits = torch.zeros(pl_module.space.size, dtype=torch.int64)
+        self.seed = resolve_seed(self._given_seed)
+        size = pl_module.space.size
+        self.visits = torch.zeros(size, dtype=torch.int64) if size <= ENUMERABLE else None
 
     def on_train_batch_start(
         self,
@@ -71,19 +76,25 @@ class PathSampler(Callback, ABC):
                 self.visits[pl_module.space.index(path)] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Seed and counts, in types that load without pickle."""
-        return {"seed": self.seed, "visits": self.visits}
+        """Seed, options and counts, in types that load without pickle."""
+        options = {name: getattr(self, name) for name in self.options}
+        return {"seed": self.seed, "options": options, "visits": self.visits}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues the counts.
 
         Raises:
-            NASError: The run had another seed.
+            NASError: The run had another seed or other options.
         """
-        if resolve_seed(self.seed) != state_dict["seed"]:
-            raise NASError(
-                f"the checkpoint was trained with seed {state_dict['seed']}, but this run has seed "
-                f"{resolve_seed(self.seed)}: give the same seed_everything to continue it"
-            )
-        self.seed = state_dict["seed"]
+        before = {"seed_everything": state_dict["seed"]}
+        before |= {f"sampler.{name}": value for name, value in state_dict["options"].items()}
+        now = {"seed_everything": self.seed} | {
+            f"sampler.{name}": getattr(self, name) for name in self.options
+        }
+        for key, value in before.items():
+            if now[key] != value:
+                raise NASError(
+                    f"the checkpoint was trained with {key} {value}, but now {key} is {now[key]}: give the same "
+                    "to continue it"
+                )
         self.visits = state_dict["visits"]

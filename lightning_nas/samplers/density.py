@@ -1,5 +1,6 @@
 """Density-aware sampling for spaces that can be enumerated."""
 
+import math
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from lightning_nas.density import Representation, mean_distances, probe_indices
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
-from lightning_nas.random import Stream, generator, resolve_seed
+from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler
 from lightning_nas.spaces import Path
 
@@ -44,9 +45,12 @@ class DensitySampler(PathSampler):
         seed: Seed of the choices; None takes the one of ``seed_everything``.
 
     Attributes:
+        warmup: Steps of the warm-up of this run.
         distance: Mean distance of every path, shape (size,); None during the warm-up.
         probabilities: M, shape (size,); None during the warm-up.
     """
+
+    options = ("tau", "warmup_steps", "representation", "normalize", "probe_size", "paths")
 
     def __init__(
         self,
@@ -73,9 +77,19 @@ class DensitySampler(PathSampler):
         self.normalize: Normalize = normalize
         self.probe_size = probe_size
         self.paths = paths
+        self._begin()
+
+    def _begin(self) -> None:
         self.probe: tuple[int, ...] = ()
+        self.warmup = 0
         self.distance: torch.Tensor | None = None
         self.probabilities: torch.Tensor | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begins anew; a checkpoint may then restore the stage."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._begin()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses, before anything is trained, what could not be done after the warm-up.
@@ -90,24 +104,30 @@ class DensitySampler(PathSampler):
                 f"DensitySampler needs the density of every path, but the space has {pl_module.space.size:.3g}: "
                 f"at most {ENUMERABLE} can be enumerated"
             )
-        self.probe = self.probe or probe_indices(
-            _data(trainer).num_val, self.probe_size, resolve_seed(self.seed)
-        )
+        self.probe = self.probe or probe_indices(_data(trainer).num_val, self.probe_size, self.seed)
+        self.warmup = self.warmup or self._warmup(trainer)
+
+    def _warmup(self, trainer: Trainer) -> int:
         steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        if self.warmup_steps is None:
-            self.warmup_steps = max(3 * int(trainer.num_training_batches), int(0.05 * steps))
-        elif self.warmup_steps >= steps and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self.warmup_steps is None and math.isinf(steps):
             raise NASError(
-                f"sampler.warmup_steps is {self.warmup_steps}, but the whole run has {steps:.0f} steps: valid are 1 "
-                f"to {steps - 1:.0f}"
+                "the run has no end, so its share for the warm-up is unknown: give sampler.warmup_steps"
             )
+        warmup = self.warmup_steps
+        if warmup is None:
+            warmup = max(3 * int(trainer.num_training_batches), int(0.05 * steps))
+        if warmup >= steps and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            by_default = " by default" if self.warmup_steps is None else ""
+            raise NASError(
+                f"sampler.warmup_steps is {warmup}{by_default}, but the whole run has {steps:.0f} steps: valid are 1 to "
+                f"{steps - 1:.0f}"
+            )
+        return warmup
 
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
         """Uniform during the warm-up, then from M."""
-        assert self.seed is not None
-        assert self.warmup_steps is not None
         rng = generator(self.seed, Stream.PATH, step)
-        if step < self.warmup_steps:
+        if step < self.warmup:
             return tuple(module.space.sample(rng) for _ in range(self.paths))
         if self.probabilities is None:
             self._measure(trainer, module)
@@ -138,14 +158,14 @@ class DensitySampler(PathSampler):
 
     def state_dict(self) -> dict[str, Any]:
         """The state of every sampler, the probe and, after the warm-up, distances and M."""
-        own = ("warmup_steps", "probe", "distance", "probabilities")
+        own = ("probe", "warmup", "distance", "probabilities")
         return super().state_dict() | {key: getattr(self, key) for key in own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues in the stage of the checkpoint."""
         super().load_state_dict(state_dict)
-        self.warmup_steps = state_dict["warmup_steps"]
         self.probe = tuple(state_dict["probe"])
+        self.warmup = state_dict["warmup"]
         self.distance = state_dict["distance"]
         self.probabilities = state_dict["probabilities"]
 

@@ -18,6 +18,8 @@ class UniformSampler(PathSampler):
         seed: Seed of the choices; None takes the one of ``seed_everything``.
     """
 
+    options = ("paths",)
+
     def __init__(self, paths: int = 1, seed: int | None = None) -> None:
         super().__init__(seed)
         if paths < 1:
@@ -26,6 +28,5 @@ class UniformSampler(PathSampler):
 
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
         """``paths`` independent draws."""
-        assert self.seed is not None
         rng = generator(self.seed, Stream.PATH, step)
         return tuple(module.space.sample(rng) for _ in range(self.paths))

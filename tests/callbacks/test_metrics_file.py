@@ -55,7 +55,15 @@ def test_numbers_are_written_to_the_last_digit(tmp_path: Path) -> None:
     assert rows(tmp_path)[0]["y"] == "nan"
 
 
-def test_nothing_logged_leaves_no_file(tmp_path: Path) -> None:
+def test_a_file_appears_when_a_run_begins_and_not_before(tmp_path: Path) -> None:
     MetricsFile(tmp_path).finalize("success")
-    MetricsFile(tmp_path).truncate(0)
     assert not list(tmp_path.iterdir())
+    MetricsFile(tmp_path).truncate(0)
+    assert rows(tmp_path) == []
+
+
+def test_a_paused_logger_ignores_rows(tmp_path: Path) -> None:
+    logger = MetricsFile(tmp_path)
+    logger.paused = True
+    logger.log_metrics({"loss": 1.0}, step=0)
+    assert logger.rows == 0

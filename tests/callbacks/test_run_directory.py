@@ -29,6 +29,34 @@ def test_training_from_scratch_over_a_run_is_refused_and_harms_nothing(tmp_path:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_checkpoint_of_another_run_does_not_overwrite_this_one(tmp_path: Path) -> None:
+    for name in "ab":
+        fit(tmp_path / name, 1)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    trainer = short_runs.trainer(tmp_path / "b", UniformSampler(seed=0), max_epochs=2)
+    with pytest.raises(NASError, match="already holds a run"):
+        trainer.fit(
+            short_runs.supernet_module(),
+            datamodule=short_runs.digits(),
+            ckpt_path=tmp_path / "a" / "last.ckpt",
+        )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
+
+
+def test_validation_leaves_the_metrics_of_the_run_alone(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    before = short_runs.metrics(tmp_path)
+    trainer = short_runs.trainer(tmp_path)
+    trainer.validate(short_runs.supernet_module(), datamodule=short_runs.digits(), verbose=False)
+    assert short_runs.metrics(tmp_path) == before
+
+
+def test_a_run_that_logs_nothing_still_has_its_file(tmp_path: Path) -> None:
+    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0), log_every_n_steps=100, limit_val_batches=0)
+    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    assert (tmp_path / "metrics.csv").read_text().strip() == "step"
+
+
 def test_a_dry_run_is_allowed_and_leaves_the_run_alone(tmp_path: Path) -> None:
     fit(tmp_path, 1)
     before = (tmp_path / "last.ckpt").read_bytes()

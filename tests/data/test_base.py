@@ -87,7 +87,7 @@ def test_processes_get_their_share() -> None:
     shares = []
     for rank in range(2):
         data = DigitsDataModule(batch_size=20, train_size=90, val_size=50, eval_batch_size=20, seed=0)
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, overfit_batches=0)  # type: ignore[assignment]
         shares.append(data)
     single = DigitsDataModule(batch_size=40, train_size=90, val_size=50, eval_batch_size=20, seed=0)
     parts = zip(*(share.train_dataloader() for share in shares), strict=True)

@@ -201,3 +201,11 @@ def test_chosen_images_are_normalised() -> None:
     x, y = images.batch(torch.tensor([4, 1]))
     assert y.tolist() == [4, 1]
     assert torch.equal(x[1], normalise(images.images[1:2], images.mean, images.std)[0])
+
+
+def test_repeating_epochs_are_the_first_one() -> None:
+    repeating = ResidentLoader(image_set(23), 5, seed=7, crop_padding=2, flip=True, repeat=True)
+    first = list(repeating)
+    repeating.set_epoch(1)
+    assert same(list(repeating), first)
+    assert same(list(ResidentLoader(image_set(23), 5, seed=7, crop_padding=2, flip=True)), first)

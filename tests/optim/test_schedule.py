@@ -23,15 +23,32 @@ def configured(steps: float, schedule: Schedule) -> dict[str, Any]:
     return configure(module, partial(torch.optim.SGD, lr=0.4), schedule, final_lr=0.1)
 
 
-def test_cosine_over_the_whole_run() -> None:
-    found = configured(10, "cosine")
-    scheduler = found["lr_scheduler"]["scheduler"]
-    assert found["lr_scheduler"]["interval"] == "step"
-    for step in range(11):
-        expected = 0.1 + 0.3 * (1 + math.cos(math.pi * step / 10)) / 2
-        assert scheduler.get_last_lr() == pytest.approx([expected])
+def rates(scheduler: Any, steps: int) -> list[float]:
+    found = []
+    for _ in range(steps):
+        found += scheduler.get_last_lr()
         scheduler.optimizer.step()
         scheduler.step()
+    return found
+
+
+def expected(length: int) -> list[float]:
+    return [0.1 + 0.3 * (1 + math.cos(math.pi * step / length)) / 2 for step in range(length + 1)]
+
+
+def test_cosine_over_the_whole_run() -> None:
+    found = configured(10, "cosine")["lr_scheduler"]
+    assert found["interval"] == "step"
+    assert rates(found["scheduler"], 11) == pytest.approx(expected(10))
+
+
+def test_a_run_that_is_continued_for_longer_anneals_to_its_new_end() -> None:
+    short, long = (configured(steps, "cosine")["lr_scheduler"]["scheduler"] for steps in (10, 20))
+    rates(short, 10)
+    long.load_state_dict(short.state_dict())
+    long.optimizer.step()
+    long.step()
+    assert rates(long, 10) == pytest.approx(expected(20)[11:])
 
 
 def test_constant_has_no_scheduler() -> None:

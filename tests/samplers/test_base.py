@@ -85,5 +85,5 @@ def test_another_kind_of_module_is_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_seed_is_refused() -> None:
     sampler = Recorder(seed=1)
-    with pytest.raises(NASError, match="trained with seed 2, but this run has seed 1"):
-        sampler.load_state_dict({"seed": 2, "visits": None})
+    with pytest.raises(NASError, match="trained with seed_everything 2, but now seed_everything is 1"):
+        sampler.load_state_dict({"seed": 2, "options": {}, "visits": None})

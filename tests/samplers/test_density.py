@@ -4,12 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from short_runs import assert_same
 from toy_space import Toy
 
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.density import mean_distance
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
+from lightning_nas.optim.schedule import Schedule
 from lightning_nas.samplers import DensitySampler
 from lightning_nas.samplers.density import Normalize, density_distribution
 from lightning_nas.spaces import Pooling, SearchSpace
@@ -75,10 +77,11 @@ def fitted(
     root: Path,
     sampler: DensitySampler,
     space: SearchSpace = SMALL,
+    schedule: Schedule = "cosine",
     **flags: Any,
 ) -> SupernetModule:
     torch.manual_seed(0)
-    module = SupernetModule(space, in_channels=1, image_size=8)
+    module = SupernetModule(space, in_channels=1, image_size=8, schedule=schedule)
     options = {
         "max_epochs": 2,
         "limit_val_batches": 0,
@@ -145,9 +148,9 @@ def test_draws_follow_m() -> None:
 def test_default_warm_up_is_three_epochs_or_a_twentieth(tmp_path: Path) -> None:
     short, long = DensitySampler(), DensitySampler()
     fitted(tmp_path / "short", short, max_epochs=4)
-    assert short.warmup_steps == 18
+    assert short.warmup == 18
     fitted(tmp_path / "long", long, max_epochs=200, limit_train_batches=2, max_steps=400, space=Toy(layers=2))
-    assert long.warmup_steps == 20
+    assert long.warmup == 20
 
 
 @pytest.mark.parametrize(
@@ -168,6 +171,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
 @pytest.mark.parametrize(
     ("sampler", "space", "message"),
     [
+        (DensitySampler(), SMALL, "sampler.warmup_steps is 18 by default, but the whole run has 12 steps"),
         (
             DensitySampler(warmup_steps=12),
             Pooling(channels=(4, 4, 6)),
@@ -191,3 +195,27 @@ def test_what_cannot_work_is_refused_before_a_step(
 def test_accumulation_counts_batches_not_optimizer_steps(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="the whole run has 12 steps"):
         fitted(tmp_path, DensitySampler(warmup_steps=12), accumulate_grad_batches=2)
+
+
+def test_a_run_without_end_needs_a_warm_up(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match=r"the run has no end.*give sampler\.warmup_steps"):
+        fitted(tmp_path, DensitySampler(), schedule="constant", max_epochs=-1, max_time="00:00:00:01")
+
+
+def test_a_second_run_begins_anew(tmp_path: Path) -> None:
+    once, twice = (DensitySampler(tau=0.5, warmup_steps=4, probe_size=16, seed=0) for _ in range(2))
+    fitted(tmp_path / "other", twice, Pooling(channels=(6, 4, 4)))
+    other = twice.state_dict()
+    modules = [fitted(tmp_path / str(i), sampler) for i, sampler in enumerate((once, twice))]
+    assert_same(once.state_dict(), twice.state_dict())
+    assert_same(modules[0].state_dict(), modules[1].state_dict())
+    assert not torch.equal(other["distance"], twice.state_dict()["distance"])
+
+
+@pytest.mark.parametrize("changed", [{"tau": 1.0}, {"representation": "encoding"}, {"warmup_steps": 5}])
+def test_a_run_is_not_continued_with_other_options(changed: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"tau": 0.5, "warmup_steps": 4, "seed": 0}
+    state = DensitySampler(**options).state_dict()
+    [(key, value)] = changed.items()
+    with pytest.raises(NASError, match=rf"trained with sampler\.{key} .*, but now sampler\.{key} is {value}"):
+        DensitySampler(**options | changed).load_state_dict(state)
