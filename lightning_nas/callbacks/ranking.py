@@ -53,9 +53,11 @@ class Ranking(Callback):
         """Chooses the paths and reads the table, before anything is trained.
 
         Raises:
-            NASError: The space cannot be enumerated, or the table does not fit the space.
+            NASError: The module is no supernet, the space cannot be enumerated, or the table does not fit it.
         """
-        if not isinstance(pl_module, SupernetModule) or stage == "predict":
+        if not isinstance(pl_module, SupernetModule):
+            raise NASError(f"Ranking needs a SupernetModule, not a {type(pl_module).__name__}")
+        if stage == "predict":
             return
         pl_module.eval_paths = select_paths(pl_module.space, self.paths)
         if self.benchmark is not None:
@@ -63,8 +65,7 @@ class Ranking(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the criteria, and writes them where the run is a validation."""
-        if trainer.sanity_checking or not isinstance(pl_module, SupernetModule):
-            return
+        assert isinstance(pl_module, SupernetModule)
         scores = pl_module.scores.scores()
         truth = self._truth_of(pl_module)
         metrics = {} if truth is None else ranking_metrics(scores.accuracy, truth)

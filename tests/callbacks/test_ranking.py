@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import short_runs
+from lightning.pytorch.demos.boring_classes import BoringModel
 from toy_space import Toy
 
 from lightning_nas.callbacks import Ranking
@@ -124,6 +125,11 @@ def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, tabl
                 short_runs.supernet_module(space), datamodule=short_runs.digits()
             )
     assert sampler.visits is None or sampler.visits.sum() == 0
+
+
+def test_another_kind_of_module_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="Ranking needs a SupernetModule, not a BoringModel"):
+        short_runs.trainer(tmp_path, Ranking()).fit(BoringModel())
 
 
 def test_a_probe_larger_than_the_validation_split_is_refused(tmp_path: Path) -> None:
