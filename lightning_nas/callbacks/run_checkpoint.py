@@ -66,7 +66,8 @@ class RunCheckpoint(Checkpoint):
         """Writes ``last.ckpt``; as long as it is not whole, the one before remains."""
         self._due = False
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / "last.ckpt")
+            # Said aloud, because Lightning otherwise tells at every save that it was not.
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "last.ckpt", weights_only=False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stops listening."""
