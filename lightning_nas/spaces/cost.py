@@ -27,9 +27,9 @@ class Cost:
         return Cost(self.params + other.params, self.macs + other.macs)
 
 
-def convolution(in_channels: int, out_channels: int, *, kernel: int, size: int) -> Cost:
+def convolution(in_channels: int, out_channels: int, *, kernel: int, size: int, groups: int = 1) -> Cost:
     """A square convolution without bias whose output is ``size`` x ``size``."""
-    weights = in_channels * out_channels * kernel**2
+    weights = in_channels // groups * out_channels * kernel**2
     return Cost(weights, weights * size**2)
 
 

@@ -31,9 +31,13 @@ SHARED = NormPolicy()
 STANDALONE = NormPolicy(affine=True, running_stats=True)
 
 
-def conv_norm(in_channels: int, out_channels: int, kernel: int, norm: NormPolicy) -> nn.Sequential:
-    """A convolution without bias that keeps the image size, and its batch-norm."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+def conv_norm(
+    in_channels: int, out_channels: int, kernel: int, norm: NormPolicy, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """A convolution without bias, and its batch-norm; the image keeps its size, divided by the stride."""
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+    )
     return nn.Sequential(conv, norm.layer(out_channels))
 
 
@@ -54,3 +58,25 @@ class BasicBlock(nn.Module):
         """Maps N x in x H x W to N x out x H x W."""
         y: Tensor = self.second(self.first(x).relu()) + self.shortcut(x)
         return y.relu()
+
+
+class InvertedResidual(nn.Module):
+    """The block of MobileNetV2 (Sandler et al., 2018, Sec. 3.3), with ReLU in place of ReLU6.
+
+    Expands the channels, filters each by itself, and projects them; the input is added where shapes agree.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, expansion: int, stride: int, norm: NormPolicy
+    ) -> None:
+        super().__init__()
+        inner = in_channels * expansion
+        self.expand = conv_norm(in_channels, inner, 1, norm)
+        self.filter = conv_norm(inner, inner, kernel, norm, stride, groups=inner)
+        self.project = conv_norm(inner, out_channels, 1, norm)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps N x in x H x W to N x out x H/stride x W/stride."""
+        y: Tensor = self.project(self.filter(self.expand(x).relu()).relu())
+        return x + y if self.residual else y

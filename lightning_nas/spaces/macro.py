@@ -1,0 +1,231 @@
+"""NAS-Bench-Macro: which block stands at each of eight layers.
+
+Su et al., Prioritized Architecture Sampling with Monto-Carlo Tree Search, CVPR 2021, Sec. 5.1 and released
+code.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+from torch import Tensor, nn
+
+from lightning_nas.errors import NASError
+from lightning_nas.spaces import cost
+from lightning_nas.spaces.base import ChainSupernet, Path, SearchSpace
+from lightning_nas.spaces.cost import Cost
+from lightning_nas.spaces.operations import InvertedResidual, NormPolicy, conv_norm
+
+KERNELS = {1: 3, 2: 5}
+EXPANSIONS = {1: 3, 2: 6}
+NUM_CHOICES = 3
+
+
+class Layer(NamedTuple):
+    """The shape of a searchable layer."""
+
+    in_channels: int
+    out_channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class NASBenchMacro(SearchSpace):
+    """Three choices at each of eight layers: 3^8 = 6,561 networks.
+
+    ``0`` is the identity (a strided 1x1 convolution with batch-norm where shapes change), ``1`` an inverted
+    residual with kernel 3 and expansion 3, ``2`` one with kernel 5 and expansion 6. Written as digits, such as
+    ``22212220``.
+
+    Attributes:
+        channels: Widths of the stem and of the stages; the first layer of a stage halves the image.
+        layers: Searchable layers of every stage.
+        head_channels: Width of the 1x1 convolution before the classifier.
+        num_classes: Outputs.
+        in_channels: Channels of the images.
+        image_size: Pixels along a side.
+
+    Raises:
+        NASError: Channels and layers of which no such network can be built.
+
+    Example:
+        >>> space = NASBenchMacro()
+        >>> space.size, space.cost(space.decode("22212220"))
+        (6561, Cost(params=1985514, macs=85164544))
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    layers: tuple[int, ...] = (2, 3, 3)
+    head_channels: int = 1280
+    num_classes: int = 10
+    in_channels: int = 3
+    image_size: int = 32
+
+    def __post_init__(self) -> None:
+        # Lists come from YAML files and checkpoints; a tuple keeps the space hashable.
+        object.__setattr__(self, "channels", tuple(self.channels))
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if len(self.channels) != len(self.layers) + 1 or min(*self.channels, *self.layers) < 1:
+            raise NASError(
+                f"NASBenchMacro.channels is {self.channels} and layers {self.layers}: valid are positive numbers, one "
+                "width more than there are stages"
+            )
+
+    @cached_property
+    def shapes(self) -> tuple[Layer, ...]:
+        """The shape of every searchable layer."""
+        return tuple(
+            Layer(before if first else after, after, 2 if first else 1)
+            for before, after, number in zip(self.channels[:-1], self.channels[1:], self.layers, strict=True)
+            for first in (i == 0 for i in range(number))
+        )
+
+    @property
+    def num_choices(self) -> tuple[int, ...]:
+        """Three at every layer."""
+        return (NUM_CHOICES,) * len(self.shapes)
+
+    def encode(self, path: Path) -> str:
+        """One digit per layer, such as ``22212220``."""
+        return "".join(map(str, path))
+
+    def decode(self, text: str) -> Path:
+        """The path of digits such as ``22212220``.
+
+        Raises:
+            NASError: Another number of digits, or a digit other than 0, 1 and 2.
+        """
+        if len(text) != len(self.shapes):
+            raise NASError(
+                f"architecture {text!r} has {len(text)} digits: valid are {len(self.shapes)}, one per layer"
+            )
+        for layer, digit in enumerate(text):
+            if digit not in ("0", "1", "2"):
+                raise NASError(f"architecture {text!r} has {digit!r} at layer {layer}: valid are 0, 1 and 2")
+        return tuple(map(int, text))
+
+    def cost(self, path: Path) -> Cost:
+        """Exact parameters and multiply-adds of the stand-alone network."""
+        total, choices = self._costs
+        for layer, choice in enumerate(path):
+            total += choices[layer][choice]
+        return total
+
+    @cached_property
+    def _costs(self) -> tuple[Cost, tuple[tuple[Cost, ...], ...]]:
+        """What all paths share, and every choice of every layer."""
+        stem, *_, last = self.channels
+        size = self.image_size
+        shared = cost.convolution(self.in_channels, stem, kernel=3, size=size) + cost.batch_norm(stem)
+        choices = []
+        for shape in self.shapes:
+            choices.append(tuple(_choice_cost(shape, choice, size) for choice in range(NUM_CHOICES)))
+            size = -(-size // shape.stride)
+        shared += cost.convolution(last, self.head_channels, kernel=1, size=size)
+        shared += cost.batch_norm(self.head_channels) + cost.linear(self.head_channels, self.num_classes)
+        return shared, tuple(choices)
+
+    def _supernet(self, norm: NormPolicy) -> "MacroSupernet":
+        return MacroSupernet(self, norm)
+
+    def _standalone(self, path: Path, norm: NormPolicy) -> "MacroNetwork":
+        return MacroNetwork(self, path, norm)
+
+
+def _choice_cost(shape: Layer, choice: int, size: int) -> Cost:
+    before, after, stride = shape
+    out = -(-size // stride)
+    if choice == 0:
+        same = stride == 1 and before == after
+        return (
+            Cost(0, 0)
+            if same
+            else cost.convolution(before, after, kernel=1, size=out) + cost.batch_norm(after)
+        )
+    inner = before * EXPANSIONS[choice]
+    return (
+        cost.convolution(before, inner, kernel=1, size=size)
+        + cost.batch_norm(inner)
+        + cost.convolution(inner, inner, kernel=KERNELS[choice], size=out, groups=inner)
+        + cost.batch_norm(inner)
+        + cost.convolution(inner, after, kernel=1, size=out)
+        + cost.batch_norm(after)
+    )
+
+
+def _operation(shape: Layer, choice: int, norm: NormPolicy) -> nn.Module:
+    if choice:
+        return InvertedResidual(
+            shape.in_channels, shape.out_channels, KERNELS[choice], EXPANSIONS[choice], shape.stride, norm
+        )
+    if shape.stride == 1 and shape.in_channels == shape.out_channels:
+        return nn.Identity()
+    return conv_norm(shape.in_channels, shape.out_channels, 1, norm, shape.stride)
+
+
+def _stem(space: NASBenchMacro, norm: NormPolicy) -> nn.Sequential:
+    return nn.Sequential(conv_norm(space.in_channels, space.channels[0], 3, norm), nn.ReLU())
+
+
+def _head(space: NASBenchMacro, norm: NormPolicy) -> nn.Sequential:
+    return nn.Sequential(
+        conv_norm(space.channels[-1], space.head_channels, 1, norm),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(space.head_channels, space.num_classes),
+    )
+
+
+class MacroSupernet(ChainSupernet):
+    """Weights of their own for every choice of every layer; stem and head are shared."""
+
+    def __init__(self, space: NASBenchMacro, norm: NormPolicy) -> None:
+        super().__init__(space, norm)
+        self.stem = _stem(space, norm)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(_operation(shape, choice, norm) for choice in range(NUM_CHOICES))
+            for shape in space.shapes
+        )
+        self.head = _head(space, norm)
+
+    def _choice(self, decision: int, choice: int) -> nn.Module:
+        return cast(nn.ModuleList, self.layers[decision])[choice]
+
+    def choice_parameters(self, decision: int, choice: int) -> list[nn.Parameter]:
+        """The weights of one choice at one layer."""
+        return list(self._choice(decision, choice).parameters())
+
+    def stages(self, path: Path) -> Sequence[Hashable]:
+        """Stem, the choice of every layer, head."""
+        return ("stem", *path, "head")
+
+    def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
+        """The output of one layer."""
+        if isinstance(choice, int):
+            return cast(Tensor, self._choice(depth - 1, choice)(x))
+        return cast(Tensor, (self.stem if choice == "stem" else self.head)(x))
+
+
+class MacroNetwork(nn.Module):
+    """The network of one path, its weights named as in the supernet."""
+
+    def __init__(self, space: NASBenchMacro, path: Path, norm: NormPolicy) -> None:
+        super().__init__()
+        self.stem = _stem(space, norm)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({str(choice): _operation(shape, choice, norm)})
+            for shape, choice in zip(space.shapes, path, strict=True)
+        )
+        self.head = _head(space, norm)
+
+    def _operations(self) -> Iterator[nn.Module]:
+        return (operation for layer in self.layers for operation in cast(nn.ModuleDict, layer).values())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N x classes) for images ``x`` (N x C x H x W)."""
+        x = self.stem(x)
+        for operation in self._operations():
+            x = operation(x)
+        return cast(Tensor, self.head(x))
