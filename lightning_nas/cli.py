@@ -1,6 +1,8 @@
 """The command line: ``lightning-nas VERB -c CONFIG ... --key value``."""
 
+import logging
 import sys
+import warnings
 from pathlib import Path
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -72,6 +74,7 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: Arguments instead of those of the process.
     """
+    _hush()
     try:
         NASCLI(
             SupernetModule,
@@ -91,6 +94,16 @@ def main(args: ArgsType = None) -> None:
         if (sentence := _nas_error(error)) is None:
             raise
         sys.exit(f"lightning-nas: {sentence}")
+
+
+def _hush() -> None:
+    """Drops what Lightning says at every start and no user of this command can act on."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless" not in record.getMessage()
 
 
 def _nas_error(error: BaseException | None) -> NASError | None:

@@ -173,6 +173,13 @@ def test_wrong_input_ends_in_one_sentence(tmp_path: Path, more: list[str], messa
     assert not (tmp_path / "last.ckpt").exists()
 
 
+def test_a_start_says_only_what_concerns_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        run("fit", tmp_path)
+    assert "max_epochs=1" in caplog.text
+    assert "Tip" not in caplog.text
+
+
 def test_a_run_is_not_overwritten(finished: Path) -> None:
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
     assert "already holds a run" in refusal("fit", finished)
