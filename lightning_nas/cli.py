@@ -39,15 +39,18 @@ class NASCLI(LightningCLI):
         """Resolves ``last`` and opens the checkpoint, before anything is built."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
+        verb, root = self.config.subcommand, Path(options.trainer.default_root_dir)
         if options.get("ckpt_path") is not None:
-            root = Path(options.trainer.default_root_dir)
             path = checkpoint.last(root) if options.ckpt_path == "last" else Path(options.ckpt_path)
             checkpoint.read(path)
             options.ckpt_path = str(path)
-        elif self.config.subcommand in ("validate", "test", "predict"):
-            rank_zero_warn(
-                "ckpt_path is not given: untrained weights are scored; --ckpt_path last takes the run's"
-            )
+        elif verb in ("validate", "test", "predict"):
+            if (root / "last.ckpt").exists():
+                raise NASError(
+                    f"ckpt_path is not given: {verb} would replace results of the run in {root} by those of untrained "
+                    "weights; --ckpt_path last takes the run's"
+                )
+            rank_zero_warn("ckpt_path is not given: untrained weights are scored")
 
     def instantiate_trainer(self, **kwargs: object) -> NASTrainer:
         """The trainer, with a uniform sampler where ``fit`` is given none."""

@@ -1,5 +1,6 @@
 """The Trainer of this framework: Lightning's, with the rules of a run directory, and verbs of its own."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,12 @@ class NASTrainer(Trainer):
             workers: Processes, each on one core.
         """
         root = Path(self.default_root_dir)
-        accuracies = groundtruth.measure(model, datamodule, self._flags, seeds, workers, root)
+        try:
+            accuracies = groundtruth.measure(model, datamodule, self._flags, seeds, workers, root)
+        except KeyboardInterrupt:
+            sys.exit(
+                f"Interrupted: what is finished stands in {root / groundtruth.RUNS}; the same command continues"
+            )
         print(f"{root / groundtruth.TABLE}: {len(accuracies)} paths, {seeds} seeds")
         if seeds > 1:
             found = reliability(accuracies)

@@ -182,7 +182,7 @@ def test_a_start_says_only_what_concerns_the_run(tmp_path: Path, caplog: pytest.
 
 def test_a_run_is_not_overwritten(finished: Path) -> None:
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
-    assert "already holds a run" in refusal("fit", finished)
+    assert "already holds a run: continue it from its last.ckpt" in refusal("fit", finished)
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
 
 
@@ -201,6 +201,11 @@ def test_abbreviated_flags_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
 def test_scoring_untrained_weights_is_said_aloud(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="ckpt_path is not given: untrained weights are scored"):
         run("validate", tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_untrained_weights_do_not_replace_the_results_of_a_run(finished: Path, verb: str) -> None:
+    assert f"{verb} would replace results of the run" in refusal(verb, finished)
 
 
 def test_help_and_print_config_read_well(capsys: pytest.CaptureFixture[str]) -> None:

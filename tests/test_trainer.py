@@ -49,6 +49,17 @@ def test_callbacks_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert None not in trainer.callbacks  # type: ignore[attr-defined]
 
 
+def test_an_interrupted_measurement_says_how_to_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_nas.groundtruth.measure", interrupted)
+    with pytest.raises(SystemExit, match="the same command continues"):
+        short_runs.trainer(tmp_path).groundtruth(short_runs.supernet_module(), short_runs.digits())
+
+
 @pytest.mark.slow
 def test_groundtruth_says_how_far_it_can_be_trusted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -4,10 +4,10 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from lightning_nas.data import ImageDataModule
@@ -66,42 +66,39 @@ class Ranking(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the criteria, and writes them where the run is a validation."""
         assert isinstance(pl_module, SupernetModule)
-        scores = pl_module.scores.scores()
-        truth = self._truth_of(pl_module)
-        metrics = {} if truth is None else ranking_metrics(scores.accuracy, truth)
-        logged = {f"ranking/{key}": float(value) for key, value in metrics.items() if key != "n"}
-        pl_module.log_dict(logged, sync_dist=True)
-        if trainer.state.fn == "validate":
-            self._report(trainer, pl_module, scores, prefix="")
+        self._rank(trainer, pl_module, prefix="" if trainer.state.fn == "validate" else None)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the criteria on the test split."""
+        """Logs and writes the criteria on the test split."""
         assert isinstance(pl_module, SupernetModule)
-        self._report(trainer, pl_module, pl_module.scores.scores(), prefix="test_")
+        self._rank(trainer, pl_module, prefix="test_")
+
+    def _rank(self, trainer: Trainer, module: SupernetModule, prefix: str | None) -> None:
+        """Logs the criteria; with a prefix measures densities too, and writes everything."""
+        scores, truth = module.scores.scores(), self._truth_of(module)
+        distance = None if prefix is None else self._mean_distance(trainer, module)
+        report: dict[str, float] = {"n": len(module.eval_paths)}
+        if truth is not None:
+            report |= ranking_metrics(scores.accuracy, truth)
+        if truth is not None and distance is not None:
+            report |= vars(density_bias(distance, scores.accuracy, truth))
+        logged = {f"ranking/{key}": float(value) for key, value in report.items() if key != "n"}
+        module.log_dict(logged, sync_dist=True)
+        if prefix is not None and trainer.is_global_zero:
+            root = Path(trainer.default_root_dir)
+            _write_scores(root / f"{prefix}ranking.csv", module, scores, truth)
+            if distance is not None:
+                _write_distances(root / "density.csv", module, distance)
+            _write_report(root / f"{prefix}ranking.json", report)
+            best = int(scores.accuracy.argmax())
+            arch = module.space.encode(module.eval_paths[best])
+            table = root / f"{prefix}ranking.csv"
+            rank_zero_info(f"Ranked first: {arch} ({scores.accuracy[best]:.1f} %). All paths are in {table}")
 
     def _truth_of(self, module: SupernetModule) -> NDArray[np.float64] | None:
         if self._truth is None:
             return None
         return np.array([self._truth[module.space.encode(path)] for path in module.eval_paths])
-
-    def _report(self, trainer: Trainer, module: SupernetModule, scores: Scores, prefix: str) -> None:
-        if not trainer.is_global_zero:
-            return
-        root = Path(trainer.default_root_dir)
-        truth = self._truth_of(module)
-        distance = self._mean_distance(trainer, module)
-        report: dict[str, Any] = {"n": len(module.eval_paths)}
-        if truth is not None:
-            report |= ranking_metrics(scores.accuracy, truth)
-        if truth is not None and distance is not None:
-            report |= vars(density_bias(distance, scores.accuracy, truth))
-        _write_scores(root / f"{prefix}ranking.csv", module, scores, truth)
-        if distance is not None:
-            _write_distances(root / "density.csv", module, distance)
-        with written_whole(root / f"{prefix}ranking.json") as temporary:
-            # NaN is not JSON.
-            plain = {key: None if math.isnan(value) else value for key, value in report.items()}
-            temporary.write_text(json.dumps(plain, indent=2) + "\n")
 
     def _mean_distance(self, trainer: Trainer, module: SupernetModule) -> NDArray[np.float64] | None:
         """Mean functional distance of every scored path to the whole space, where that can be enumerated."""
@@ -136,6 +133,13 @@ def _write_scores(
             known = "" if truth is None else float(truth[i])
             row = [float(scores.accuracy[i]), float(scores.loss[i]), known, cost.params, cost.macs]
             writer.writerow([module.space.encode(arch), *row])
+
+
+def _write_report(path: Path, report: dict[str, float]) -> None:
+    # NaN is not JSON.
+    plain = {key: None if math.isnan(value) else value for key, value in report.items()}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(plain, indent=2) + "\n")
 
 
 def _write_distances(path: Path, module: SupernetModule, distance: NDArray[np.float64]) -> None:

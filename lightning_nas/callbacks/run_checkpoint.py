@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 
 class RunCheckpoint(Checkpoint):
@@ -50,8 +51,7 @@ class RunCheckpoint(Checkpoint):
         self._due |= self._interrupted or (every is not None and trainer.global_step % every == 0)
         if self._due and _is_between_steps(trainer, batch_idx):
             self.save(trainer)
-            if self._interrupted:
-                raise KeyboardInterrupt
+            self._stop_if_interrupted(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves what the epoch and its validation left."""
@@ -59,7 +59,13 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops where the epoch that just ended was interrupted."""
+        self._stop_if_interrupted(trainer)
+
+    def _stop_if_interrupted(self, trainer: Trainer) -> None:
         if self._interrupted:
+            rank_zero_info(
+                f"Saved last.ckpt after step {trainer.global_step}: --ckpt_path last continues there"
+            )
             raise KeyboardInterrupt
 
     def save(self, trainer: Trainer) -> None:

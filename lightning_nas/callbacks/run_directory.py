@@ -33,8 +33,8 @@ class RunDirectory(Callback):
         continues = start is not None and Path(start).resolve().parent == root
         if (root / "last.ckpt").exists() and not continues and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise NASError(
-                f"trainer.default_root_dir {trainer.default_root_dir!r} already holds a run: continue it with "
-                "--ckpt_path last, or choose another directory"
+                f"trainer.default_root_dir {trainer.default_root_dir!r} already holds a run: continue it from its "
+                "last.ckpt (--ckpt_path last), or choose another directory"
             )
         for logger in _metrics_files(trainer):
             logger.truncate(self._rows if start is not None and self._rows is not None else 0)

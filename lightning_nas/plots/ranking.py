@@ -22,7 +22,7 @@ from lightning_nas.plots.sampling import (
 ScoresByName = Mapping[str, ArrayLike]
 
 TRUTH_LABEL = "stand-alone accuracy (%)"
-SCORE_LABEL = "supernet accuracy (%)"
+SCORE_LABEL = "supernet accuracy (%), mean ± std"
 
 
 def tau_text(scores: Floats, truth: Floats) -> str:
@@ -77,13 +77,13 @@ def draw_score_vs_ground_truth(
 
 
 def _name_best(axes: Axes, truth: Floats, scores: Floats, labels: Sequence[str]) -> None:
-    """Points at the truly best path from the lower right, where good scores leave room."""
+    """Names the truly best path, below it, where good scores leave room."""
     best = int(truth.argmax())
     axes.annotate(
         textwrap.fill(f"best: {labels[best]}", 30),
         (truth[best], scores[best]),
-        xytext=(0.98, 0.03),
-        textcoords="axes fraction",
+        xytext=(0, -45),
+        textcoords="offset points",
         ha="right",
         fontsize=style.TICK_SIZE,
         arrowprops={"arrowstyle": "->", "color": style.NEUTRAL, "shrinkB": 4},
@@ -140,7 +140,9 @@ def draw_sorted_by_density(
             axes.fill_between(
                 positions, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0
             )
-    tidy_density_axes(axes, "accuracy by density", "standardised accuracy\n(z-score)", groups, labels)
+    tidy_density_axes(
+        axes, "accuracy by density (bands: all seeds)", "standardised accuracy\n(z-score)", groups, labels
+    )
     axes.legend(fontsize=style.TICK_SIZE, frameon=False, ncols=len(curves))
 
 

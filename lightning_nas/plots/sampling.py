@@ -90,7 +90,7 @@ def draw_sampling_frequency(
             baseline=None,
             color=colour,
             linewidth=1.6,
-            label=f"{name} (ESS {effective_size(shares):.1f} of {n})",
+            label=f"{name} (effective size {effective_size(shares):.1f} of {n})",
         )
     axes.axhline(100 / n, color=style.NEUTRAL, linestyle="--", linewidth=1, label=f"equal shares: 1/{n}")
     axes.set_ylim(bottom=0)

@@ -24,7 +24,7 @@ def test_a_run_holds_its_files_and_no_folders(tmp_path: Path) -> None:
 def test_training_from_scratch_over_a_run_is_refused_and_harms_nothing(tmp_path: Path) -> None:
     fit(tmp_path, 1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(NASError, match="already holds a run: continue it with --ckpt_path last"):
+    with pytest.raises(NASError, match=r"already holds a run: continue it from its last\.ckpt"):
         fit(tmp_path, 1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -79,7 +79,10 @@ def test_figure_texts() -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["b", "d", "c", "a"]
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["density (ESS 2.0 of 4)", "equal shares: 1/4"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "density (effective size 2.0 of 4)",
+        "equal shares: 1/4",
+    ]
 
 
 def test_many_paths_are_drawn_as_means_without_names() -> None:
