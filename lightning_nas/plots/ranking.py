@@ -141,7 +141,7 @@ def draw_sorted_by_density(
                 positions, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0
             )
     tidy_density_axes(
-        axes, "accuracy by density (bands: all seeds)", "standardised accuracy\n(z-score)", groups, labels
+        axes, "accuracy by density (bands span all seeds)", "standardised accuracy\n(z-score)", groups, labels
     )
     axes.legend(fontsize=style.TICK_SIZE, frameon=False, ncols=len(curves))
 

@@ -133,7 +133,7 @@ def test_curves_by_density() -> None:
         assert corners.issuperset(edges)
     assert legend_texts(axes) == ["ground truth", "uniform", "density"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == [LABELS[i] for i in order]
-    assert axes.get_title() == "accuracy by density (bands: all seeds)"
+    assert axes.get_title() == "accuracy by density (bands span all seeds)"
     assert axes.get_ylabel() == "standardised accuracy\n(z-score)"
 
 
@@ -149,7 +149,7 @@ def test_summary_puts_all_together() -> None:
     assert [axes.get_title().split(":")[0] for axes in figure.axes] == [
         "uniform",
         "density",
-        "accuracy by density (bands: all seeds)",
+        "accuracy by density (bands span all seeds)",
         "sampling frequency",
     ]
     assert points(density)[:, 1] == pytest.approx(np.mean(SCORES["density"], axis=0))

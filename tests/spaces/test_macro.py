@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from space_checks import NORMS, check_extracted_networks
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_nas.errors import NASError
@@ -61,20 +62,12 @@ def test_cost_is_that_of_the_network() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("norm", [NormPolicy(), NormPolicy(affine=True, running_stats=True)])
+@pytest.mark.parametrize("norm", NORMS)
 def test_extracted_network_equals_its_path_bitwise(training: bool, norm: NormPolicy) -> None:
-    torch.manual_seed(0)
-    supernet = SMALL.build_supernet(norm=norm)
-    x = torch.randn(8, 1, 9, 9)
-    supernet(x, (0, 1, 2, 0))  # moves running statistics away from their initial values
-    supernet.train(training)
     rng = np.random.default_rng(0)
-    for path in {SMALL.sample(rng) for _ in range(50)}:
-        network = supernet.extract(path)
-        buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-        assert torch.equal(network(x), supernet(x, path))
-        for name, buffer in supernet.named_buffers():
-            buffer.copy_(buffers[name])
+    paths = sorted({SMALL.sample(rng) for _ in range(80)})
+    assert len(paths) >= 50
+    check_extracted_networks(SMALL, paths, norm, training, torch.randn(8, 1, 9, 9))
 
 
 def test_a_path_trains_its_own_weights_and_the_shared_ones() -> None:

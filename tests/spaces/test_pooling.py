@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 import torch
+from space_checks import NORMS, check_extracted_networks
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -80,20 +81,9 @@ def test_impossible_spaces_are_refused(arguments: dict[str, int], message: str) 
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("norm", [NormPolicy(), NormPolicy(affine=True, running_stats=True)])
+@pytest.mark.parametrize("norm", NORMS)
 def test_extracted_network_equals_its_path_bitwise(training: bool, norm: NormPolicy) -> None:
-    torch.manual_seed(0)
-    supernet = SMALL.build_supernet(norm=norm)
-    x = torch.randn(16, 1, 8, 8)
-    supernet(x, (3,))  # moves running statistics away from their initial values
-    supernet.train(training)
-    for path in SMALL:
-        network = supernet.extract(path)
-        assert network.training == training
-        buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-        assert torch.equal(network(x), supernet(x, path))
-        for name, buffer in supernet.named_buffers():
-            buffer.copy_(buffers[name])
+    check_extracted_networks(SMALL, list(SMALL), norm, training, torch.randn(16, 1, 8, 8))
 
 
 def test_extracted_network_shares_no_memory() -> None:
