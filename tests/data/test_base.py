@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import short_runs
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -15,6 +16,7 @@ from lightning_nas.data.base import check_at_least, stratified_order
 from lightning_nas.data.digits import DigitsDataModule
 from lightning_nas.data.resident import Batch
 from lightning_nas.errors import NASError
+from lightning_nas.samplers import UniformSampler
 
 
 class Recorder(LightningModule):
@@ -133,3 +135,20 @@ def test_smallest_values() -> None:
     check_at_least(1, batch_size=1)
     with pytest.raises(NASError, match=r"^batch_size is 0, but must be at least 1\.$"):
         check_at_least(1, batch_size=0)
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+def test_overfitting_sees_the_same_batches_in_every_epoch(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    class Labels(Callback):
+        def on_train_epoch_start(self, *_: Any) -> None:
+            seen.append([])
+
+        def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+            seen[-1] += batch[1].tolist()
+
+    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0), Labels(), overfit_batches=2, logger=False)
+    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    assert len(seen[0]) == 100
+    assert seen == [seen[0]] * 3
