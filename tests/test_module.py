@@ -108,7 +108,7 @@ def test_single_path_training_is_bitwise_that_of_a_plain_loop(tmp_path: Path) ->
 def test_inactive_parameters(tmp_path: Path, inactive: Any, expected: list[tuple[float, float]]) -> None:
     """Scalars p = q = 1 with gradient 1 where active, lr .1, momentum .9; the steps activate p, q, p."""
     module = SupernetModule(SCALARS, schedule="constant", inactive_params=inactive)
-    p, q = (module.supernet.choice_parameters(0, choice)[1] for choice in (1, 2))  # the biases
+    p, q = (module.supernet.choice_parameters(0, choice)[1].parameter for choice in (1, 2))  # the biases
     seen = []
 
     class Ones(Callback):
@@ -159,7 +159,7 @@ def test_grad_reduce_of_the_worked_example(
         def _loss(self, batch: Any, path: Architecture) -> Tensor:
             weight = {0: 1.0, 1: 2.0, 2: 3.0}[path[0]]
             stem = self.supernet.get_parameter("head.bias")
-            choice = self.supernet.choice_parameters(0, 1)[1]
+            choice = self.supernet.choice_parameters(0, 1)[1].parameter
             return weight * (stem.sum() + (choice.sum() if path == (1,) else 0.0))
 
     torch.manual_seed(0)

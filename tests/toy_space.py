@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
-from lightning_nas.spaces import ChainSupernet, Cost, NormPolicy, Path, SearchSpace
+from lightning_nas.spaces import ChainSupernet, Cost, NormPolicy, ParameterSlice, Path, SearchSpace
 from lightning_nas.spaces.cost import linear
 
 
@@ -69,10 +69,11 @@ class ToySupernet(ChainSupernet):
         )
         self.head = nn.Linear(space.width, space.num_classes)
 
-    def choice_parameters(self, decision: int, choice: int) -> list[nn.Parameter]:
+    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
         if choice == 0:
             return []
-        return list(cast(nn.ModuleList, self.choices[decision])[choice - 1].parameters())
+        owned = cast(nn.ModuleList, self.choices[decision])[choice - 1].parameters()
+        return [ParameterSlice(parameter) for parameter in owned]
 
     def stages(self, path: Path) -> Sequence[Hashable]:
         return ("stem", *path, "head")

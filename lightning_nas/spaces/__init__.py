@@ -1,18 +1,34 @@
 """Search spaces: which architectures exist, and the supernets that share their weights."""
 
-from lightning_nas.spaces.base import ChainSupernet, Path, SearchSpace, Supernet
+from lightning_nas.spaces.base import (
+    Cell,
+    CellSupernet,
+    Chain,
+    ChainSupernet,
+    ParameterSlice,
+    Path,
+    SearchSpace,
+    Supernet,
+)
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
+from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
 
 __all__ = [
+    "Cell",
+    "CellSupernet",
+    "Chain",
     "ChainSupernet",
     "Cost",
+    "ListedSpace",
     "NASBenchMacro",
     "NormPolicy",
+    "ParameterSlice",
     "Path",
     "Pooling",
+    "RestrictedSpace",
     "SearchSpace",
     "Supernet",
 ]

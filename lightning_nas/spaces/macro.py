@@ -4,6 +4,7 @@ Su et al., Prioritized Architecture Sampling with Monto-Carlo Tree Search, CVPR 
 code.
 """
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import ChainSupernet, Path, SearchSpace
+from lightning_nas.spaces.base import Chain, ChainSupernet, ParameterSlice, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import InvertedResidual, NormPolicy, conv_norm
 
@@ -44,7 +45,7 @@ class NASBenchMacro(SearchSpace):
         head_channels: Width of the 1x1 convolution before the classifier.
         num_classes: Outputs.
         in_channels: Channels of the images.
-        image_size: Pixels along a side.
+        image_size: Pixels along a side, at least one for every halving.
 
     Raises:
         NASError: Channels and layers of which no such network can be built.
@@ -66,6 +67,11 @@ class NASBenchMacro(SearchSpace):
         # Lists come from YAML files and checkpoints; a tuple keeps the space hashable.
         object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "layers", tuple(self.layers))
+        if self.image_size < 2 ** len(self.layers):
+            raise NASError(
+                f"NASBenchMacro.image_size is {self.image_size}: halving it {len(self.layers)} times needs at least "
+                f"{2 ** len(self.layers)} pixels"
+            )
         if len(self.channels) != len(self.layers) + 1 or min(*self.channels, *self.layers) < 1:
             raise NASError(
                 f"NASBenchMacro.channels is {self.channels} and layers {self.layers}: valid are positive numbers, one "
@@ -88,6 +94,7 @@ class NASBenchMacro(SearchSpace):
 
     def encode(self, path: Path) -> str:
         """One digit per layer, such as ``22212220``."""
+        self.require(path)
         return "".join(map(str, path))
 
     def decode(self, text: str) -> Path:
@@ -107,6 +114,7 @@ class NASBenchMacro(SearchSpace):
 
     def cost(self, path: Path) -> Cost:
         """Exact parameters and multiply-adds of the stand-alone network."""
+        self.require(path)
         total, choices = self._costs
         for layer, choice in enumerate(path):
             total += choices[layer][choice]
@@ -125,6 +133,47 @@ class NASBenchMacro(SearchSpace):
         shared += cost.convolution(last, self.head_channels, kernel=1, size=size)
         shared += cost.batch_norm(self.head_channels) + cost.linear(self.head_channels, self.num_classes)
         return shared, tuple(choices)
+
+    def _stages(self, path: Path) -> Iterator[Path]:
+        """The choices of every stage."""
+        start = 0
+        for number in self.layers:
+            yield path[start : start + number]
+            start += number
+
+    def canonical(self, path: Path) -> Path:
+        """The path whose identities come last in every stage: within a stage they change nothing.
+
+        The first layer of a stage changes shapes and keeps its place. 3,969 classes at the published size. With
+        shared weights paths of a class differ, because every layer has weights of its own.
+        """
+        return tuple(
+            choice
+            for first, *others in self._stages(path)
+            for choice in (
+                first,
+                *(other for other in others if other),
+                *(other for other in others if not other),
+            )
+        )
+
+    def class_size(self, path: Path) -> int:
+        """The number of ways to place the identities of every stage."""
+        return math.prod(math.comb(len(others), others.count(0)) for _, *others in self._stages(path))
+
+    def outline(self, path: Path) -> Chain:
+        """A row per stage."""
+        titles, rows, size = [], [], self.image_size
+        for width, stage in zip(self.channels[1:], self._stages(path), strict=True):
+            size = -(-size // 2)
+            titles.append(f"{width} channels, {size} x {size}")
+            rows.append(tuple(self._label(choice, first=i == 0) for i, choice in enumerate(stage)))
+        return Chain(tuple(titles), tuple(rows))
+
+    def _label(self, choice: int, first: bool) -> str:
+        return (
+            f"MB k{KERNELS[choice]} e{EXPANSIONS[choice]}" if choice else "conv 1x1" if first else "identity"
+        )
 
     def _supernet(self, norm: NormPolicy) -> "MacroSupernet":
         return MacroSupernet(self, norm)
@@ -193,9 +242,9 @@ class MacroSupernet(ChainSupernet):
     def _choice(self, decision: int, choice: int) -> nn.Module:
         return cast(nn.ModuleList, self.layers[decision])[choice]
 
-    def choice_parameters(self, decision: int, choice: int) -> list[nn.Parameter]:
+    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
         """The weights of one choice at one layer."""
-        return list(self._choice(decision, choice).parameters())
+        return [ParameterSlice(parameter) for parameter in self._choice(decision, choice).parameters()]
 
     def stages(self, path: Path) -> Sequence[Hashable]:
         """Stem, the choice of every layer, head."""

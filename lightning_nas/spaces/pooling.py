@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import ChainSupernet, Path, SearchSpace
+from lightning_nas.spaces.base import ChainSupernet, ParameterSlice, Path, SearchSpace
 from lightning_nas.spaces.operations import BasicBlock, NormPolicy, conv_norm
 
 NUM_POOLINGS = 2
@@ -90,6 +90,7 @@ class Pooling(SearchSpace):
 
     def encode(self, path: Path) -> str:
         """Layers per resolution, such as ``4-3-3``."""
+        self.require(path)
         first, second = self._positions[path[0]]
         return f"{first}-{second - first}-{self.num_blocks + 1 - second}"
 
@@ -112,6 +113,7 @@ class Pooling(SearchSpace):
 
     def cost(self, path: Path) -> cost.Cost:
         """Exact parameters and multiply-adds of the stand-alone network."""
+        self.require(path)
         size = self.image_size
         stem, *_ = self.widths
         total = cost.convolution(self.in_channels, stem, kernel=3, size=size) + cost.batch_norm(stem)
@@ -157,7 +159,7 @@ class PoolingSupernet(ChainSupernet):
         super().__init__(space, norm)
         self.layers = _layers(space, norm)
 
-    def choice_parameters(self, decision: int, choice: int) -> list[nn.Parameter]:
+    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
         """None: pooling owns no weights."""
         return []
 

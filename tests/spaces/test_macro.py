@@ -1,4 +1,5 @@
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,31 @@ def test_index_is_the_number_in_base_three() -> None:
     assert PUBLISHED.size == 6561
     assert PUBLISHED.index(PUBLISHED.decode("00110021")) == int("00110021", 3)
     assert PUBLISHED.encode(PUBLISHED[int("22212220", 3)]) == "22212220"
+
+
+def test_isomorphic_paths_are_those_of_the_paper() -> None:
+    classes = Counter(map(PUBLISHED.canonical, PUBLISHED))
+    assert len(classes) == 3969
+    assert Counter(classes.values()) == {1: 2025, 2: 1620, 4: 324}
+    assert all(PUBLISHED.canonical(key) == key for key in classes)
+    assert all(PUBLISHED.class_size(key) == size for key, size in classes.items())
+    assert len(set(map(PUBLISHED.functional_key, PUBLISHED))) == 6561
+
+
+def test_isomorphic_paths_have_equal_ground_truth(data_root: Path) -> None:
+    truth = TabularBenchmark.read(data_root / "benchmarks" / "nasbench_macro.csv").column("cifar10")
+    by_class = {PUBLISHED.canonical(path): truth[PUBLISHED.encode(path)] for path in PUBLISHED}
+    assert all(truth[PUBLISHED.encode(path)] == by_class[PUBLISHED.canonical(path)] for path in PUBLISHED)
+
+
+def test_isomorphic_paths_are_one_network() -> None:
+    space = NASBenchMacro(channels=(4, 4, 6), layers=(3, 2), head_channels=8, image_size=8)
+    one, other = space.build_standalone((1, 0, 2, 2, 1)), space.build_standalone((1, 2, 0, 2, 1))
+    assert space.canonical((1, 0, 2, 2, 1)) == space.canonical((1, 2, 0, 2, 1)) == (1, 2, 0, 2, 1)
+    for mine, yours in zip(one.parameters(), other.parameters(), strict=True):
+        mine.data.copy_(yours.data)
+    x = torch.randn(4, 3, 8, 8)
+    assert torch.equal(one(x), other(x))
 
 
 def test_cost_is_that_of_the_network() -> None:
@@ -119,3 +145,8 @@ def test_wrong_architectures_are_refused(text: str, message: str) -> None:
 def test_impossible_spaces_are_refused() -> None:
     with pytest.raises(NASError, match="one width more than there are stages"):
         NASBenchMacro(channels=(32, 64), layers=(2, 3))
+
+
+def test_images_too_small_for_the_halvings_are_refused() -> None:
+    with pytest.raises(NASError, match="image_size is 7: halving it 3 times needs at least 8 pixels"):
+        NASBenchMacro(image_size=7)
