@@ -12,6 +12,7 @@ from lightning_nas.spaces.base import (
 )
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.macro import NASBenchMacro
+from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
@@ -23,6 +24,7 @@ __all__ = [
     "ChainSupernet",
     "Cost",
     "ListedSpace",
+    "NASBench201",
     "NASBenchMacro",
     "NormPolicy",
     "ParameterSlice",
