@@ -12,7 +12,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
 
-SPACE = Pooling(depth=8, channels=(2, 2, 4))
+SPACE = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def test_a_checkpoint_is_tensors_and_plain_types(saved: tuple[Path, SupernetModu
     assert loaded["lightning_nas"]["space"] == {
         "class_path": "lightning_nas.spaces.pooling.Pooling",
         "init_args": {
-            "depth": 8,
+            "backbone": "resnet20",
+            "blocks": [1, 1, 1],
+            "released_mask": False,
             "channels": [2, 2, 4],
             "num_classes": 10,
             "in_channels": 1,
@@ -49,8 +51,14 @@ def test_the_supernet_needs_only_the_checkpoint(saved: tuple[Path, SupernetModul
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (Pooling(depth=14, channels=(2, 2, 4)), "was trained with depth 8, but model.space has depth 14"),
-        (Pooling(depth=8, channels=(2, 4, 4)), "was trained with channels [2, 2, 4], but model.space has"),
+        (
+            Pooling(blocks=(2, 2, 2), channels=(2, 2, 4)),
+            "was trained with blocks [1, 1, 1], but model.space has blocks [2, 2, 2]",
+        ),
+        (
+            Pooling(blocks=(1, 1, 1), channels=(2, 4, 4)),
+            "was trained with channels [2, 2, 4], but model.space has",
+        ),
         (
             short_runs.SMALL,
             "holds the space lightning_nas.spaces.pooling.Pooling, but model.space is toy_space.Toy",

@@ -161,7 +161,7 @@ def test_groundtruth_continues_only_with_the_same_settings(tmp_path: Path) -> No
             ["--sampler", "DensitySampler", "--sampler.probe_size", "101"],
             "the validation split has 100 images",
         ),
-        (["--model.space.depth", "21"], "Pooling.depth is 21: valid depths are 8, 14, 20"),
+        (["--model.space.image_size", "3"], "Pooling.image_size is 3: 2 halvings need at least 4 pixels"),
         (["--data.val_size", "5000"], "train_size + val_size is 100 + 5000"),
         (["--ranking.benchmark", "nowhere.csv"], "nowhere.csv"),
         (["--ckpt_path", "last"], "ckpt_path is 'last', but there is no"),

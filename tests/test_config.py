@@ -6,7 +6,7 @@ import yaml
 from lightning_nas import config
 from lightning_nas.errors import NASError
 
-BEFORE = {"seed_everything": 0, "model": {"space": {"depth": 20}}, "trainer": {"default_root_dir": "a"}}
+BEFORE = {"seed_everything": 0, "model": {"space": {"image_size": 20}}, "trainer": {"default_root_dir": "a"}}
 
 
 def test_unchanged_settings_may_continue(tmp_path: Path) -> None:
@@ -19,6 +19,6 @@ def test_unchanged_settings_may_continue(tmp_path: Path) -> None:
 def test_the_first_changed_key_is_named(tmp_path: Path) -> None:
     config.save(BEFORE, tmp_path)
     with pytest.raises(
-        NASError, match=r"begun with model\.space\.depth 20, but now model\.space\.depth is 14"
+        NASError, match=r"begun with model\.space\.image_size 20, but now model\.space\.image_size is 14"
     ):
-        config.require_unchanged(BEFORE | {"model": {"space": {"depth": 14}}}, tmp_path)
+        config.require_unchanged(BEFORE | {"model": {"space": {"image_size": 14}}}, tmp_path)

@@ -27,7 +27,7 @@ from lightning_nas.spaces import NormPolicy, Pooling
 pytestmark = pytest.mark.slow
 
 GLOBAL_BATCH = 50
-POOLING = Pooling(depth=8, channels=(2, 2, 4))
+POOLING = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4))
 # 3 epochs of 4 batches.
 UNIFORM = partial(UniformSampler, paths=3)
 DENSITY = partial(DensitySampler, tau=0.5, warmup_steps=6, probe_size=16)

@@ -183,7 +183,7 @@ def test_grad_reduce_of_the_worked_example(
 
 
 def test_active_mean_equals_mean_where_everything_is_shared(tmp_path: Path) -> None:
-    space = Pooling(depth=8, channels=(2, 2, 4))
+    space = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4))
     modules = [short_runs.supernet_module(space, grad_reduce=reduce) for reduce in ("mean", "active_mean")]
     for module in modules:
         train(tmp_path, module, UniformSampler(paths=3, seed=0))

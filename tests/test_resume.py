@@ -29,7 +29,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "running_stats": (
         "uniform",
         {"check_val_every_n_epoch": 2},
-        {"space": Pooling(depth=8, channels=(2, 2, 4)), "norm": NormPolicy(running_stats=True)},
+        {"space": Pooling(blocks=(1, 1, 1), channels=(2, 2, 4)), "norm": NormPolicy(running_stats=True)},
     ),
     "cut_epochs": ("density", {"limit_train_batches": 3}, {}),
     "max_steps": ("density", {"max_steps": 10}, {}),

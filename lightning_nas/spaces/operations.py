@@ -1,8 +1,13 @@
 """Building blocks that several spaces share."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_nas.spaces import cost
+from lightning_nas.spaces.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -41,23 +46,103 @@ def conv_norm(
     return nn.Sequential(conv, norm.layer(out_channels))
 
 
-class BasicBlock(nn.Module):
-    """The residual block of ResNet-20 at stride 1 (He et al., Deep Residual Learning, 2015, Sec. 4.2).
+def _strided(layer: nn.Module, x: Tensor, stride: int) -> Tensor:
+    """A ``conv_norm``, run at another stride than it was built with."""
+    conv, norm = cast(nn.Sequential, layer)
+    assert isinstance(conv, nn.Conv2d)
+    return cast(Tensor, norm(F.conv2d(x, conv.weight, stride=stride, padding=conv.padding)))
 
-    The shortcut is the identity, or a 1x1 convolution with batch-norm where the width changes.
+
+class _Residual(nn.Module):
+    """What residual blocks have in common: the shortcut, and a stride that is chosen at every call.
+
+    The shortcut takes every ``stride``-th pixel, through a 1x1 convolution with batch-norm where the width
+    changes.
     """
+
+    expansion: int
 
     def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
         super().__init__()
-        self.first = conv_norm(in_channels, out_channels, 3, norm)
-        self.second = conv_norm(out_channels, out_channels, 3, norm)
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps N x in x H x W to N x out x H x W."""
-        y: Tensor = self.second(self.first(x).relu()) + self.shortcut(x)
+    def _shortcut(self, x: Tensor, stride: int) -> Tensor:
+        if isinstance(self.shortcut, nn.Identity):
+            return x[:, :, ::stride, ::stride]
+        return _strided(self.shortcut, x, stride)
+
+    @staticmethod
+    def _shortcut_cost(in_channels: int, out_channels: int, size: int) -> Cost:
+        if in_channels == out_channels:
+            return Cost(0, 0)
+        return cost.convolution(in_channels, out_channels, kernel=1, size=size) + cost.batch_norm(
+            out_channels
+        )
+
+
+class BasicBlock(_Residual):
+    """The residual block of two 3x3 convolutions (He et al., Deep Residual Learning, 2015, Sec. 4.2)."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
+        super().__init__(in_channels, out_channels, norm)
+        self.first = conv_norm(in_channels, out_channels, 3, norm)
+        self.second = conv_norm(out_channels, out_channels, 3, norm)
+
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """Maps N x in x H x W to N x out x H/stride x W/stride."""
+        y: Tensor = self.second(_strided(self.first, x, stride).relu()) + self._shortcut(x, stride)
         return y.relu()
+
+    @classmethod
+    def cost(cls, in_channels: int, out_channels: int, size: int, stride: int = 1) -> Cost:
+        """Exact parameters and multiply-adds for images of ``size`` x ``size``."""
+        out = -(-size // stride)
+        return (
+            cost.convolution(in_channels, out_channels, kernel=3, size=out)
+            + cost.batch_norm(out_channels)
+            + cost.convolution(out_channels, out_channels, kernel=3, size=out)
+            + cost.batch_norm(out_channels)
+            + cls._shortcut_cost(in_channels, out_channels, out)
+        )
+
+
+class Bottleneck(_Residual):
+    """The residual block of ResNet-50: 1x1, 3x3 and 1x1 convolutions (He et al., 2015, Sec. 4.1).
+
+    The 3x3 convolution is the strided one, as in torchvision's networks.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
+        super().__init__(in_channels, out_channels, norm)
+        inner = out_channels // self.expansion
+        self.reduce = conv_norm(in_channels, inner, 1, norm)
+        self.filter = conv_norm(inner, inner, 3, norm)
+        self.expand = conv_norm(inner, out_channels, 1, norm)
+
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """Maps N x in x H x W to N x out x H/stride x W/stride."""
+        inner = _strided(self.filter, self.reduce(x).relu(), stride).relu()
+        y: Tensor = self.expand(inner) + self._shortcut(x, stride)
+        return y.relu()
+
+    @classmethod
+    def cost(cls, in_channels: int, out_channels: int, size: int, stride: int = 1) -> Cost:
+        """Exact parameters and multiply-adds for images of ``size`` x ``size``."""
+        inner, out = out_channels // cls.expansion, -(-size // stride)
+        return (
+            cost.convolution(in_channels, inner, kernel=1, size=size)
+            + cost.batch_norm(inner)
+            + cost.convolution(inner, inner, kernel=3, size=out)
+            + cost.batch_norm(inner)
+            + cost.convolution(inner, out_channels, kernel=1, size=out)
+            + cost.batch_norm(out_channels)
+            + cls._shortcut_cost(in_channels, out_channels, out)
+        )
 
 
 class InvertedResidual(nn.Module):

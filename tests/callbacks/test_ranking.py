@@ -16,7 +16,7 @@ from lightning_nas.ranking import TableRow, density_bias, ranking_metrics, write
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import Pooling
 
-SPACE = Pooling(depth=14, channels=(2, 2, 4), in_channels=1, image_size=8)
+SPACE = Pooling(blocks=(2, 2, 2), channels=(2, 2, 4), in_channels=1, image_size=8)
 KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
 KEYS += ["top1_ground_truth", "top5_ground_truth", "top10_ground_truth"]
 KEYS += ["density_bias", "density_vs_score", "density_vs_ground_truth"]
@@ -116,8 +116,11 @@ def test_fit_logs_the_criteria_at_every_validation_and_writes_no_report(tmp_path
 def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, table: str) -> None:
     sampler = UniformSampler(seed=0)
     for space, message in (
-        (Pooling(depth=8, channels=(2, 2, 4)), "of the 3 in the search space"),
-        (Pooling(depth=14, channels=(2, 4, 4)), "made for another width, image size or number of classes"),
+        (Pooling(blocks=(1, 1, 1), channels=(2, 2, 4)), "of the 3 in the search space"),
+        (
+            Pooling(blocks=(2, 2, 2), channels=(2, 4, 4)),
+            "made for another width, image size or number of classes",
+        ),
         (Toy(layers=30), "ranking.paths is 'all', but the space has"),
     ):
         with pytest.raises(NASError, match=message):

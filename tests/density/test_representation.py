@@ -10,7 +10,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.spaces import NormPolicy, Pooling, Supernet
 from lightning_nas.spaces.operations import SHARED
 
-SPACE = Pooling(depth=8, channels=(4, 4, 6), image_size=8, in_channels=1)
+SPACE = Pooling(blocks=(1, 1, 1), channels=(4, 4, 6), image_size=8, in_channels=1)
 X, Y = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 10
 
 

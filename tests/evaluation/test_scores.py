@@ -8,7 +8,7 @@ from lightning_nas.spaces import Pooling
 
 @torch.no_grad()
 def test_scores_over_uneven_batches_equal_those_of_one_pass_over_all_images() -> None:
-    space = Pooling(depth=8, channels=(4, 4, 6), image_size=8, in_channels=1)
+    space = Pooling(blocks=(1, 1, 1), channels=(4, 4, 6), image_size=8, in_channels=1)
     supernet = space.build_supernet()
     x, y = torch.randn(50, 1, 8, 8), torch.randint(10, (50,))
     metric = PathScores(space.size)
