@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 import lightning_nas.data
 import lightning_nas.samplers
 import lightning_nas.spaces  # noqa: F401  (imported, classes may be given by name alone)
-from lightning_nas import checkpoint, config
+from lightning_nas import checkpoint, commands, config
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
@@ -78,7 +78,11 @@ def main(args: ArgsType = None) -> None:
         args: Arguments instead of those of the process.
     """
     _hush()
+    given = sys.argv[1:] if args is None else args
     try:
+        if isinstance(given, list) and given and given[0] in commands.COMMANDS:
+            commands.run(given[0], given[1:])
+            return
         NASCLI(
             SupernetModule,
             ImageDataModule,
@@ -88,7 +92,8 @@ def main(args: ArgsType = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={
-                "description": "Train, rank and measure one-shot supernets.",
+                "description": "Train, rank and measure one-shot supernets. Verbs without model and data have a help of "
+                f"their own: {', '.join(commands.COMMANDS)}.",
                 "allow_abbrev": False,
             },
             args=args,

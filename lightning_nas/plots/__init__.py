@@ -1,7 +1,16 @@
 """Every figure, one function each, from plain arrays to a matplotlib Figure."""
 
+from lightning_nas.plots.architecture import cells, chain
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
 from lightning_nas.plots.style import save
 
-__all__ = ["sampling_frequency", "save", "score_vs_ground_truth", "sorted_by_density", "summary"]
+__all__ = [
+    "cells",
+    "chain",
+    "sampling_frequency",
+    "save",
+    "score_vs_ground_truth",
+    "sorted_by_density",
+    "summary",
+]
