@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
+import lightning_nas.spaces
 from lightning_nas.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -14,36 +16,47 @@ FAST = ["--trainer.accelerator", "cpu", "--trainer.logger", "false", "--trainer.
 FAST += ["--trainer.enable_model_summary", "false"]
 
 
-def images(root: Path) -> Path:
-    """A folder of tiny images as ``image_folder`` expects it."""
+def images(root: Path, size: int) -> Path:
+    """A folder of plain images as ``image_folder`` expects it."""
     for split, number in (("train", 30), ("test", 5)):
         for name in ("cat", "dog"):
             folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(number):
-                Image.new("RGB", (8, 8), (i, i, i)).save(folder / f"{i}.png")
+                Image.new("RGB", (size, size), (i, i, i)).save(folder / f"{i}.png")
     return root
 
 
 def arguments(file: str, tmp_path: Path) -> list[str]:
-    """The file, with what it needs beside it."""
+    """The file, with what it needs beside it: a space of published size gets images of that size."""
     kind = file.split("/")[0]
-    parts = {"spaces": "spaces/pooling_small.yaml", "data": "data/digits.yaml"}
+    published = kind == "spaces" and not file.endswith("_small.yaml")
+    data = "data/image_folder.yaml" if published else "data/digits.yaml"
+    parts = {"spaces": "spaces/pooling_small.yaml", "data": data}
     composed = [file if kind == part else default for part, default in parts.items()]
     if kind not in parts:
         composed.append(file)
     more = [word for name in composed for word in ("-c", str(CONFIGS / name))]
-    if file == "data/image_folder.yaml":
-        folder = images(tmp_path / "images")
+    if "data/image_folder.yaml" in (file, data):
+        folder = images(tmp_path / "images", image_size(file) if published else 8)
         more += [
             "--data.root",
             str(folder),
             "--data.cache_dir",
             str(tmp_path / "cache"),
             "--data.batch_size",
-            "8",
+            "4",
+            "--ranking.paths",
+            "1",
         ]
     return more
+
+
+def image_size(file: str) -> int:
+    """The published image size of a space."""
+    description = yaml.safe_load((CONFIGS / file).read_text())["model"]["space"]
+    space = getattr(lightning_nas.spaces, description["class_path"])(**description.get("init_args", {}))
+    return int(space.image_size)
 
 
 @pytest.mark.slow

@@ -68,11 +68,16 @@ class PathSampler(Callback, ABC):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Sets the step's paths."""
+        """Sets the step's paths.
+
+        Raises:
+            NASError: ``choose`` returned a path that is not in the space.
+        """
         assert isinstance(pl_module, SupernetModule)
         pl_module.paths = self.choose(trainer, pl_module, trainer.fit_loop.epoch_loop.total_batch_idx)
-        if self.visits is not None:
-            for path in pl_module.paths:
+        for path in pl_module.paths:
+            pl_module.space.require(path)
+            if self.visits is not None:
                 self.visits[pl_module.space.index(path)] += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lightning_nas.spaces.base import (
     Supernet,
 )
 from lightning_nas.spaces.cost import Cost
+from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.operations import NormPolicy
@@ -23,6 +24,7 @@ __all__ = [
     "Chain",
     "ChainSupernet",
     "Cost",
+    "LayerwiseSpace",
     "ListedSpace",
     "NASBench201",
     "NASBenchMacro",

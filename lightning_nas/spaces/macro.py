@@ -5,17 +5,18 @@ code.
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Chain, ChainSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Chain, Path
 from lightning_nas.spaces.cost import Cost
+from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.operations import InvertedResidual, NormPolicy, conv_norm
 
 KERNELS = {1: 3, 2: 5}
@@ -32,7 +33,7 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NASBenchMacro(SearchSpace):
+class NASBenchMacro(LayerwiseSpace):
     """Three choices at each of eight layers: 3^8 = 6,561 networks.
 
     ``0`` is the identity (a strided 1x1 convolution with batch-norm where shapes change), ``1`` an inverted
@@ -175,11 +176,28 @@ class NASBenchMacro(SearchSpace):
             f"MB k{KERNELS[choice]} e{EXPANSIONS[choice]}" if choice else "conv 1x1" if first else "identity"
         )
 
-    def _supernet(self, norm: NormPolicy) -> "MacroSupernet":
-        return MacroSupernet(self, norm)
+    def stem(self, norm: NormPolicy) -> nn.Module:
+        """A 3x3 convolution."""
+        return nn.Sequential(conv_norm(self.in_channels, self.channels[0], 3, norm), nn.ReLU())
 
-    def _standalone(self, path: Path, norm: NormPolicy) -> "MacroNetwork":
-        return MacroNetwork(self, path, norm)
+    def layer(self, decision: int, choice: int, norm: NormPolicy) -> nn.Module:
+        """An identity, which changes the shape where it must, or an inverted residual."""
+        before, after, stride = self.shapes[decision]
+        if choice:
+            return InvertedResidual(before, after, KERNELS[choice], EXPANSIONS[choice], stride, norm)
+        if stride == 1 and before == after:
+            return nn.Identity()
+        return conv_norm(before, after, 1, norm, stride)
+
+    def head(self, norm: NormPolicy) -> nn.Module:
+        """A 1x1 convolution and the classifier."""
+        return nn.Sequential(
+            conv_norm(self.channels[-1], self.head_channels, 1, norm),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(self.head_channels, self.num_classes),
+        )
 
 
 def _choice_cost(shape: Layer, choice: int, size: int) -> Cost:
@@ -201,80 +219,3 @@ def _choice_cost(shape: Layer, choice: int, size: int) -> Cost:
         + cost.convolution(inner, after, kernel=1, size=out)
         + cost.batch_norm(after)
     )
-
-
-def _operation(shape: Layer, choice: int, norm: NormPolicy) -> nn.Module:
-    if choice:
-        return InvertedResidual(
-            shape.in_channels, shape.out_channels, KERNELS[choice], EXPANSIONS[choice], shape.stride, norm
-        )
-    if shape.stride == 1 and shape.in_channels == shape.out_channels:
-        return nn.Identity()
-    return conv_norm(shape.in_channels, shape.out_channels, 1, norm, shape.stride)
-
-
-def _stem(space: NASBenchMacro, norm: NormPolicy) -> nn.Sequential:
-    return nn.Sequential(conv_norm(space.in_channels, space.channels[0], 3, norm), nn.ReLU())
-
-
-def _head(space: NASBenchMacro, norm: NormPolicy) -> nn.Sequential:
-    return nn.Sequential(
-        conv_norm(space.channels[-1], space.head_channels, 1, norm),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(space.head_channels, space.num_classes),
-    )
-
-
-class MacroSupernet(ChainSupernet):
-    """Weights of their own for every choice of every layer; stem and head are shared."""
-
-    def __init__(self, space: NASBenchMacro, norm: NormPolicy) -> None:
-        super().__init__(space, norm)
-        self.stem = _stem(space, norm)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(_operation(shape, choice, norm) for choice in range(NUM_CHOICES))
-            for shape in space.shapes
-        )
-        self.head = _head(space, norm)
-
-    def _choice(self, decision: int, choice: int) -> nn.Module:
-        return cast(nn.ModuleList, self.layers[decision])[choice]
-
-    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
-        """The weights of one choice at one layer."""
-        return [ParameterSlice(parameter) for parameter in self._choice(decision, choice).parameters()]
-
-    def stages(self, path: Path) -> Sequence[Hashable]:
-        """Stem, the choice of every layer, head."""
-        return ("stem", *path, "head")
-
-    def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
-        """The output of one layer."""
-        if isinstance(choice, int):
-            return cast(Tensor, self._choice(depth - 1, choice)(x))
-        return cast(Tensor, (self.stem if choice == "stem" else self.head)(x))
-
-
-class MacroNetwork(nn.Module):
-    """The network of one path, its weights named as in the supernet."""
-
-    def __init__(self, space: NASBenchMacro, path: Path, norm: NormPolicy) -> None:
-        super().__init__()
-        self.stem = _stem(space, norm)
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({str(choice): _operation(shape, choice, norm)})
-            for shape, choice in zip(space.shapes, path, strict=True)
-        )
-        self.head = _head(space, norm)
-
-    def _operations(self) -> Iterator[nn.Module]:
-        return (operation for layer in self.layers for operation in cast(nn.ModuleDict, layer).values())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N x classes) for images ``x`` (N x C x H x W)."""
-        x = self.stem(x)
-        for operation in self._operations():
-            x = operation(x)
-        return cast(Tensor, self.head(x))
