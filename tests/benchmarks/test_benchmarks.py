@@ -33,4 +33,4 @@ def test_quick_run(script: Path, tmp_path: Path) -> None:
 
 
 def test_there_are_scripts_to_test() -> None:
-    assert {"density", "evaluation", "loader", "training_step"} <= {path.stem for path in SCRIPTS}
+    assert {"density", "evaluation", "loader", "spaces", "training_step"} <= {path.stem for path in SCRIPTS}
