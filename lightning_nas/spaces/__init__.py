@@ -14,6 +14,7 @@ from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.nasbench201 import NASBench201
+from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
@@ -28,6 +29,8 @@ __all__ = [
     "ListedSpace",
     "NASBench201",
     "NASBenchMacro",
+    "NDSResNeXt",
+    "NDSResNet",
     "NormPolicy",
     "ParameterSlice",
     "Path",
