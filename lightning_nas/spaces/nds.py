@@ -1,17 +1,17 @@
 """NDS ResNet and ResNeXt-A: how deep and how wide the stages of a residual network are.
 
 Radosavovic et al., On Network Design Spaces for Visual Recognition, ICCV 2019, with the weight sharing of Ning et
-al., Evaluating Efficient Performance Estimators of Neural Architectures, NeurIPS 2021, App. C.5. Every path uses
+al., Evaluating Efficient Performance Estimators of Neural Architectures, NeurIPS 2021, App. C. Every path uses
 slices of the same tensors: the first blocks of a stage, and some of the channels of every block.
 """
 
 import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice, product
+from itertools import product
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -26,6 +26,10 @@ from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy, conv_norm
 
 Picking = Literal["ordinal", "l1"]
+Function = Callable[[Tensor], Tensor]
+
+WIDTH = 1
+"""The position of the width among the choices of a stage."""
 
 
 class Field(NamedTuple):
@@ -96,18 +100,28 @@ class Block(NamedTuple):
     Attributes:
         stage: The stage it stands in, from 0.
         number: Its position there, from 0.
-        layers: The convolutions of its branch.
+        branch: Its convolutions, without the shortcut.
     """
 
     stage: int
     number: int
-    layers: tuple[Conv, ...]
+    branch: tuple[Conv, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name among the blocks of a network."""
+        return f"{self.stage}-{self.number}"
+
+    @property
+    def outputs(self) -> Channels:
+        """The channels after it."""
+        return self.branch[-1].outputs
 
     @property
     def shortcut(self) -> Conv:
         """The 1x1 convolution beside the branch."""
-        stride = math.prod(conv.stride for conv in self.layers)
-        return Conv(self.layers[0].inputs, self.layers[-1].outputs, kernel=1, stride=stride)
+        stride = math.prod(conv.stride for conv in self.branch)
+        return Conv(self.branch[0].inputs, self.outputs, kernel=1, stride=stride)
 
     @property
     def projects(self) -> bool:
@@ -118,7 +132,7 @@ class Block(NamedTuple):
     def cost(self, size: int) -> Cost:
         """Parameters and multiply-adds for an input of ``size`` x ``size``."""
         total = Cost(0, 0)
-        for conv in self.layers:
+        for conv in self.branch:
             size = -(-size // conv.stride)
             total += conv.cost(size)
         return total + self.shortcut.cost(size) if self.projects else total
@@ -139,7 +153,7 @@ class _NDS(SearchSpace):
     @property
     @abstractmethod
     def fields(self) -> tuple[Field, ...]:
-        """What is chosen in every stage: first the depth, then the width."""
+        """What is chosen in every stage: the depth, the width, and what else there is."""
 
     @abstractmethod
     def _stage(self, choices: Path) -> Stage:
@@ -241,7 +255,7 @@ class _NDS(SearchSpace):
         before, blocks = Channels(self.stem_width), list[Block]()
         for number, stage in enumerate(stages):
             blocks += self.stage_blocks(number, before, stage)
-            before = blocks[-1].shortcut.outputs
+            before = blocks[-1].outputs
         return tuple(blocks)
 
     @cached_property
@@ -260,15 +274,15 @@ class _NDS(SearchSpace):
 
         If that is the width, also those that can follow the stage.
         """
-        befores = (
-            [Channels(width, number - 1) for width in self.widths] if number else [Channels(self.stem_width)]
-        )
+        befores = [Channels(self.stem_width)]
+        if number:
+            befores = [Channels(width, number - 1) for width in self.widths]
         for choices in self.stage_choices:
             stage = self._stage(choices)
             if choices[field] == choice:
                 for before in befores:
                     yield from self.stage_blocks(number, before, stage)
-            if self.fields[field].name == "width" and number + 1 < len(self.strides):
+            if field == WIDTH and number + 1 < len(self.strides):
                 after = Channels(self.widths[choice], number)
                 yield from self.stage_blocks(number + 1, after, stage._replace(depth=1))
 
@@ -279,7 +293,7 @@ class _NDS(SearchSpace):
         before, total = self.stem_width, stem
         for number, choices in enumerate(self._by_stage(path)):
             total += stages[number, before, choices]
-            before = self.widths[choices[1]]
+            before = self.widths[choices[WIDTH]]
         return total + cost.linear(before, self.num_classes)
 
     @cached_property
@@ -359,6 +373,7 @@ class NDSResNet(_NDS):
 
     @property
     def fields(self) -> tuple[Field, ...]:
+        """Depth and width."""
         return Field("d", "depth", self.depths), Field("w", "width", self.widths)
 
     def _stage(self, choices: Path) -> Stage:
@@ -369,7 +384,7 @@ class NDSResNet(_NDS):
         return Conv(before, after, 3, stride), Conv(after, after, 3)
 
     def _label(self, stage: Stage) -> str:
-        return "3x3, 3x3"
+        return "basic"
 
 
 @dataclass(frozen=True)
@@ -430,6 +445,7 @@ class NDSResNeXt(_NDS):
 
     @property
     def fields(self) -> tuple[Field, ...]:
+        """Depth, width, bottleneck ratio and number of groups."""
         return (
             Field("d", "depth", self.depths),
             Field("w", "width", self.widths),
@@ -447,7 +463,7 @@ class NDSResNeXt(_NDS):
         return Conv(before, inner, 1), Conv(inner, inner, 3, stride, stage.groups), Conv(inner, after, 1)
 
     def _label(self, stage: Stage) -> str:
-        return f"1x1, {stage.inner} in {stage.groups} x 3x3, 1x1"
+        return f"bottleneck {stage.inner}, groups {stage.groups}"
 
     def canonical(self, path: Path) -> tuple[Stage, ...]:
         """The sizes of the stages, which two ratios share where rounding makes the same bottleneck of them.
@@ -484,10 +500,7 @@ def _stem(space: _NDS, norm: NormPolicy) -> nn.Sequential:
     return nn.Sequential(conv_norm(space.in_channels, space.stem_width, 3, norm), nn.ReLU())
 
 
-Layer = Callable[[Tensor], Tensor]
-
-
-def _residual(x: Tensor, branch: Sequence[Layer], shortcut: Layer) -> Tensor:
+def _residual(x: Tensor, branch: Sequence[Function], shortcut: Function) -> Tensor:
     first, *others = branch
     y = first(x)
     for layer in others:
@@ -513,46 +526,54 @@ class NDSNetwork(nn.Module):
 
     def __init__(self, space: _NDS, path: Path, norm: NormPolicy) -> None:
         super().__init__()
-        stages = space.stages(path)
         self.stem = _stem(space, norm)
-        self.blocks = nn.ModuleList(nn.ModuleList() for _ in stages)
-        for block in space.blocks(stages):
+        self.blocks = nn.ModuleDict()
+        for block in space.blocks(space.stages(path)):
             shortcut = block.shortcut if block.projects else None
-            _blocks_of(self, block.stage).append(ResidualBlock(block.layers, shortcut, norm))
-        self.head = nn.Linear(stages[-1].width, space.num_classes)
+            self.blocks[block.name] = ResidualBlock(block.branch, shortcut, norm)
+        self.head = nn.Linear(block.outputs.number, space.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N x classes) for images ``x`` (N x C x H x W)."""
         x = self.stem(x)
-        for stage in range(len(self.blocks)):
-            for block in _blocks_of(self, stage):
-                x = block(x)
+        for block in self.blocks.values():
+            x = block(x)
         return cast(Tensor, self.head(x.mean((2, 3))))
 
 
-def _blocks_of(network: "NDSNetwork | NDSSupernet", stage: int) -> nn.ModuleList:
-    return cast(nn.ModuleList, network.blocks[stage])
-
-
 Index = slice | Tensor
-"""Which channels are meant; slices of batch-norm statistics are updated in place."""
+"""Which of the stored channels are meant."""
+
+
+class Layer(NamedTuple):
+    """Stored layers, and the shape in which a path uses them."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    shape: Conv
+
+    @staticmethod
+    def of(stored: nn.Module, shape: Conv) -> "Layer":
+        """The two layers that ``Conv.build`` made, in a shape that may be smaller."""
+        conv, norm = cast(nn.Sequential, stored)
+        return Layer(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm), shape)
 
 
 class NDSSupernet(ChainSupernet):
     """The tensors of the largest network, of which every path uses slices.
 
-    A path of depth d runs the first d blocks of a stage. Blocks have the channels of the widest stage and bottleneck;
-    a path uses the first ones of them. Convolutions are stored ungrouped; with g groups, filter i of the C that are
-    stored uses the inputs of part floor(i * g / C) of g equal parts, and of these the first ones, as many as a
-    group of the path has (so the paper and the released code). The first block of every stage has a shortcut
-    convolution, which a path uses only where width or resolution change (always in the released supernet, but not in
-    the networks of the benchmark).
+    A path of depth d runs the first d blocks of a stage. Blocks are stored with the channels of the widest stage and
+    bottleneck; a path uses the first ones. Convolutions are stored ungrouped: with g groups, filter i of the C that
+    are stored uses the inputs of part floor(i * g / C) of g equal parts, and of these the first ones, as many as a
+    group of the path has. So do the paper (App. C) and the released code. The first block of every stage has a shortcut
+    convolution, which a path uses only where width or resolution change (in the released supernet always, but not
+    in the networks of the benchmark).
 
     With L1 picking, a stage of w channels uses those w whose filters in its shortcut convolution have the largest L1
-    norm at that moment; of equal ones the first. All convolutions that write or read the output of the stage
-    agree on them. This is what the released code does, except that it sums over the inputs in use and not over all that
-    are stored. The channels within a block of `NDSResNeXt` are always the first, since picking by norm and choosing groups
-    do not go together (App. C.5).
+    norm at that moment; of equal ones the first. Everything that writes or reads the output of the stage agrees on
+    them. So does the released code, but there the norm is that of the inputs in use instead of all that are stored.
+    Within a bottleneck a path uses the first channels in any case, since picking by norm and choosing groups do
+    not go together (App. C).
     """
 
     space: _NDS
@@ -560,138 +581,134 @@ class NDSSupernet(ChainSupernet):
     def __init__(self, space: _NDS, norm: NormPolicy) -> None:
         super().__init__(space, norm)
         self.stem = _stem(space, norm)
-        self.blocks = nn.ModuleList(nn.ModuleList() for _ in space.strides)
+        self.blocks = nn.ModuleDict()
         for block in space.blocks([space.largest] * len(space.strides)):
+            # These blocks only hold tensors: `run_stage` uses slices of them.
             shortcut = block.shortcut if block.number == 0 else None
-            # Only its tensors are used: a path runs slices of them.
-            _blocks_of(self, block.stage).append(ResidualBlock(block.layers, shortcut, norm))
+            self.blocks[block.name] = ResidualBlock(block.branch, shortcut, norm)
         self.head = nn.Linear(space.largest.width, space.num_classes)
 
     # -------------------------------------------------------------------------------------- what a path uses
 
-    def _layers(self, block: Block) -> Iterator[tuple[str, nn.Sequential, Conv]]:
-        """The names, the tensors and the shapes of the convolutions that a block runs, its shortcut last."""
-        stored = cast(ResidualBlock, _blocks_of(self, block.stage)[block.number])
-        for i, conv in enumerate(block.layers):
-            yield f"branch.{i}", cast(nn.Sequential, stored.branch[i]), conv
+    def _layers(self, block: Block) -> dict[str, Layer]:
+        """What a block uses, by its name there; the shortcut comes last."""
+        shapes = {f"branch.{i}": conv for i, conv in enumerate(block.branch)}
         if block.projects:
-            yield "shortcut", cast(nn.Sequential, stored.shortcut), block.shortcut
+            shapes["shortcut"] = block.shortcut
+        stored = self.blocks[block.name]
+        return {name: Layer.of(stored.get_submodule(name), shape) for name, shape in shapes.items()}
 
     def _index(self, channels: Channels) -> Index:
-        """Which of the stored channels are used."""
-        number, stage = channels
-        if stage is None or self.space.picking == "ordinal":
-            return slice(number)
-        shortcut = cast(nn.Conv2d, _blocks_of(self, stage)[0].shortcut[0])  # type: ignore[index]
-        norms = shortcut.weight.detach().abs().sum(dim=(1, 2, 3))
-        return norms.argsort(descending=True, stable=True)[:number].sort().values
+        if channels.stage is None or self.space.picking == "ordinal":
+            return slice(channels.number)
+        filters = self.get_parameter(f"blocks.{channels.stage}-0.shortcut.0.weight").detach()
+        norms = filters.abs().sum(dim=(1, 2, 3))
+        return norms.argsort(descending=True, stable=True)[: channels.number].sort().values
 
-    def _weight_index(self, layer: nn.Sequential, conv: Conv) -> tuple[Index, Index]:
+    def _weight_index(self, layer: Layer) -> tuple[Index, Index]:
         """Which filters of the stored tensor are used, and which inputs of each."""
-        filters, inputs = self._index(conv.outputs), self._index(conv.inputs)
-        if conv.groups > 1:
-            outputs, ungrouped, *_ = layer[0].weight.shape
-            filters = torch.arange(conv.outputs.number, device=layer[0].weight.device)[:, None]
-            part = filters * conv.groups // outputs
-            first = torch.arange(conv.inputs.number // conv.groups, device=filters.device)
-            return filters, part * (ungrouped // conv.groups) + first
-        if isinstance(filters, Tensor) and isinstance(inputs, Tensor):
-            return filters[:, None], inputs
-        return filters, inputs
+        (stored_outputs, stored_inputs, *_), groups = layer.conv.weight.shape, layer.shape.groups
+        if groups > 1:
+            filters = torch.arange(layer.shape.outputs.number, device=layer.conv.weight.device)[:, None]
+            part = filters * groups // stored_outputs
+            first = torch.arange(layer.shape.inputs.number // groups, device=filters.device)
+            return filters, part * (stored_inputs // groups) + first
+        outputs, inputs = self._index(layer.shape.outputs), self._index(layer.shape.inputs)
+        if isinstance(outputs, Tensor) and isinstance(inputs, Tensor):
+            return outputs[:, None], inputs
+        return outputs, inputs
 
-    def _weight(self, layer: nn.Sequential, conv: Conv) -> Tensor:
+    def _weight(self, layer: Layer) -> Tensor:
         """The weight of a convolution, outputs x inputs / groups x kernel x kernel."""
-        # Strided weights may be summed in another order, and then differ from the extracted network.
-        return layer[0].weight[self._weight_index(layer, conv)].contiguous()
+        # Kernels may add up strided weights in another order than those of the extracted network.
+        return layer.conv.weight[self._weight_index(layer)].contiguous()
+
+    def _head_index(self, channels: Channels) -> tuple[slice, Index]:
+        return slice(None), self._index(channels)
 
     def path_parameters(self, path: Path) -> list[nn.Parameter]:
         """Stem, head, and the tensors of which the path uses slices."""
         blocks = self.space.blocks(self.space.stages(path))
-        layers = [layer for block in blocks for _, layer, _ in self._layers(block)]
-        return [parameter for layer in (self.stem, *layers, self.head) for parameter in layer.parameters()]
+        layers = [layer for block in blocks for layer in self._layers(block).values()]
+        modules = (self.stem, *(module for layer in layers for module in layer[:2]), self.head)
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
         """What the paths with this choice use of its stage, taken together.
 
-        Of a depth these are the whole tensors of its blocks. Of a width, a ratio or a number of groups they are slices
-        of the tensors of all blocks, as large as the other choices can make them; a width also has its slices of what
-        reads the output of the stage. With L1 picking they follow the norms of the moment.
+        Everything else being as large as it can be, of a depth these are the tensors of its blocks, and of other
+        choices slices in all blocks; a width also has its slices of what reads the output of the stage. With L1
+        picking they follow the norms of the moment.
         """
         number, field = divmod(decision, len(self.space.fields))
-        if self.space.fields[field].name == "depth":
-            blocks = islice(_blocks_of(self, number), self.space.depths[choice])
-            return [ParameterSlice(parameter) for block in blocks for parameter in block.parameters()]
-        used = defaultdict[nn.Sequential, set[Conv]](set)
+        used = defaultdict[nn.Conv2d, set[Layer]](set)
         for block in self.space.reached_blocks(number, field, choice):
-            for _, layer, conv in self._layers(block):
-                if number in (block.stage, conv.inputs.stage):
-                    used[layer].add(conv)
-        parts = [part for layer, convs in used.items() for part in self._parts(layer, convs)]
-        if self.space.fields[field].name == "width" and number == len(self.blocks) - 1:
-            columns = self._index(Channels(self.space.widths[choice], number))
-            parts.append(ParameterSlice(self.head.weight, (slice(None), columns)))
+            for layer in self._layers(block).values():
+                if number in (block.stage, layer.shape.inputs.stage):
+                    used[layer.conv].add(layer)
+        parts = [part for layers in used.values() for part in self._parts(layers)]
+        if field == WIDTH and number == len(self.space.strides) - 1:
+            width = Channels(self.space.widths[choice], number)
+            parts.append(ParameterSlice(cast(nn.Parameter, self.head.weight), self._head_index(width)))
         return parts
 
-    def _parts(self, layer: nn.Sequential, convs: set[Conv]) -> Iterator[ParameterSlice]:
-        """What several shapes use of one convolution and its batch-norm."""
-        stored, norm = cast(tuple[nn.Conv2d, nn.BatchNorm2d], tuple(layer))
-        if all(conv.groups == 1 for conv in convs):
-            # The largest shape holds the others.
-            yield ParameterSlice(stored.weight, self._weight_index(layer, max(convs)))
+    def _parts(self, layers: Collection[Layer]) -> Iterator[ParameterSlice]:
+        """What several shapes use of the same layers."""
+        largest = max(layers, key=lambda layer: layer.shape)
+        weight = cast(nn.Parameter, largest.conv.weight)
+        if all(layer.shape.groups == 1 for layer in layers):
+            yield ParameterSlice(weight, self._weight_index(largest))
         else:
-            used = torch.zeros(stored.weight.shape[:2], dtype=torch.bool, device=stored.weight.device)
-            for conv in convs:
-                used[self._weight_index(layer, conv)] = True
-            yield ParameterSlice(stored.weight, used)
-        for parameter in norm.parameters():
-            yield ParameterSlice(parameter, self._index(max(conv.outputs for conv in convs)))
+            used = torch.zeros(weight.shape[:2], dtype=torch.bool, device=weight.device)
+            for layer in layers:
+                used[self._weight_index(layer)] = True
+            yield ParameterSlice(weight, used)
+        for parameter in largest.norm.parameters():
+            yield ParameterSlice(parameter, self._index(largest.shape.outputs))
 
     def _inherited(self, path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The slices that ``path`` uses, named as in its stand-alone network."""
-        stages = self.space.stages(path)
         tensors = {f"stem.{name}": tensor for name, tensor in self.stem.state_dict().items()}
-        for block in self.space.blocks(stages):
-            for name, layer, conv in self._layers(block):
-                name = f"blocks.{block.stage}.{block.number}.{name}"
-                tensors[f"{name}.0.weight"] = self._weight(layer, conv)
-                kept = self._index(conv.outputs)
-                for key, tensor in layer[1].state_dict().items():
-                    tensors[f"{name}.1.{key}"] = tensor[kept] if tensor.ndim else tensor
-        columns = self._index(Channels(stages[-1].width, len(stages) - 1))
-        return tensors | {"head.weight": self.head.weight[:, columns], "head.bias": self.head.bias}
+        for block in self.space.blocks(self.space.stages(path)):
+            for name, layer in self._layers(block).items():
+                prefix, kept = f"blocks.{block.name}.{name}", self._index(layer.shape.outputs)
+                tensors[f"{prefix}.0.weight"] = self._weight(layer)
+                for key, tensor in layer.norm.state_dict().items():
+                    tensors[f"{prefix}.1.{key}"] = tensor[kept] if tensor.ndim else tensor
+        tensors["head.weight"] = self.head.weight[self._head_index(block.outputs)]
+        return tensors | {"head.bias": self.head.bias}
 
     # ------------------------------------------------------------------------------------------ running a path
 
     def stages(self, path: Path) -> Sequence[Hashable]:
         """Stem, every block, and the channels that the head reads."""
         blocks = self.space.blocks(self.space.stages(path))
-        return ("stem", *blocks, blocks[-1].shortcut.outputs)
+        return ("stem", *blocks, blocks[-1].outputs)
 
     def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
         """The output of the stem, of a block, or of the head."""
         if isinstance(choice, Block):
-            branch = [partial(self._run, layer, conv) for _, layer, conv in self._layers(choice)]
-            shortcut = branch.pop() if choice.projects else nn.Identity()
-            return _residual(x, branch, shortcut)
+            layers = [partial(self._run, layer) for layer in self._layers(choice).values()]
+            shortcut = layers.pop() if choice.projects else nn.Identity()
+            return _residual(x, layers, shortcut)
         if isinstance(choice, Channels):
-            weight = self.head.weight[:, self._index(choice)].contiguous()
+            weight = self.head.weight[self._head_index(choice)].contiguous()
             return F.linear(x.mean((2, 3)), weight, self.head.bias)
         return cast(Tensor, self.stem(x))
 
-    def _run(self, layer: nn.Sequential, conv: Conv, x: Tensor) -> Tensor:
-        weight = self._weight(layer, conv)
-        x = F.conv2d(x, weight, stride=conv.stride, padding=conv.kernel // 2, groups=conv.groups)
-        return _normalise(cast(nn.BatchNorm2d, layer[1]), self._index(conv.outputs), x)
+    def _run(self, layer: Layer, x: Tensor) -> Tensor:
+        _, norm, shape = layer
+        x = F.conv2d(x, self._weight(layer), None, shape.stride, shape.kernel // 2, groups=shape.groups)
+        return _normalise(norm, self._index(shape.outputs), x)
 
 
 def _normalise(norm: nn.BatchNorm2d, channels: Index, x: Tensor) -> Tensor:
-    """Batch-norm with some of the stored channels, whose running statistics follow."""
-    tensors = {**dict(norm.named_parameters()), **dict(norm.named_buffers())}
-    used = {name: tensor[channels] for name, tensor in tensors.items() if tensor.ndim}
+    """Batch-norm with some of the stored channels."""
+    stored = {**dict(norm.named_parameters()), **dict(norm.named_buffers())}
+    used = {name: tensor[channels] for name, tensor in stored.items() if tensor.ndim}
     y: Tensor = functional_call(norm, used, x)
     if norm.training and isinstance(channels, Tensor):
-        # Slices are views, which batch-norm has updated; picked channels are copies.
-        for name, buffer in norm.named_buffers():
-            if buffer.ndim:
-                buffer[channels] = used[name]
+        # Running statistics were updated in place; where they are copies and no views, that is to be stored.
+        for name in used.keys() & dict(norm.named_buffers()).keys():
+            stored[name][channels] = used[name]
     return y
