@@ -18,7 +18,8 @@ from lightning_nas.evaluation.selection import ENUMERABLE, PathSelection
 from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
 from lightning_nas.ranking import TabularBenchmark, density_bias, ranking_metrics
-from lightning_nas.spaces import SearchSpace
+from lightning_nas.spaces import ListedSpace, SearchSpace
+from lightning_nas.spaces import Path as Architecture
 
 
 class Ranking(Callback):
@@ -30,9 +31,10 @@ class Ranking(Callback):
     ``test_ranking.*`` from the test split.
 
     Args:
-        benchmark: CSV file of ground truth, ``arch,<dataset>,...``; None ranks without comparing.
+        benchmark: CSV file of ground truth, ``arch,<dataset>,...``; None ranks without comparing. A table of
+            the whole space serves its parts too, and of a space too large to enumerate the table holds some.
         dataset: Column of the table; None takes the only one.
-        paths: ``all``, or how many paths to draw.
+        paths: ``all``, or how many paths to draw; those of the table, where the space is too large to enumerate.
         probe_size: Validation images on which densities are measured.
     """
 
@@ -47,21 +49,25 @@ class Ranking(Callback):
         self.dataset = dataset
         self.paths = paths
         self.probe_size = probe_size
-        self._truth: dict[str, float] | None = None
+        self._truth: dict[Architecture, float] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Chooses the paths and reads the table, before anything is trained.
 
         Raises:
-            NASError: The module is no supernet, the space cannot be enumerated, or the table does not fit it.
+            NASError: The module is no supernet, the table does not fit the space, or all paths are asked of a
+                space that cannot be enumerated.
         """
         if not isinstance(pl_module, SupernetModule):
             raise NASError(f"Ranking needs a SupernetModule, not a {type(pl_module).__name__}")
         if stage == "predict":
             return
-        pl_module.eval_paths = select_paths(pl_module.space, self.paths)
+        candidates = pl_module.space
         if self.benchmark is not None:
             self._truth = _ground_truth(self.benchmark, self.dataset, pl_module.space)
+            if pl_module.space.size > ENUMERABLE:
+                candidates = ListedSpace(pl_module.space, tuple(sorted(self._truth)))
+        pl_module.eval_paths = select_paths(candidates, self.paths)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the criteria, and writes them where the run is a validation."""
@@ -98,7 +104,7 @@ class Ranking(Callback):
     def _truth_of(self, module: SupernetModule) -> NDArray[np.float64] | None:
         if self._truth is None:
             return None
-        return np.array([self._truth[module.space.encode(path)] for path in module.eval_paths])
+        return np.array([self._truth[path] for path in module.eval_paths])
 
     def _mean_distance(self, trainer: Trainer, module: SupernetModule) -> NDArray[np.float64] | None:
         """Mean functional distance of every scored path to the whole space, where that can be enumerated."""
@@ -111,15 +117,10 @@ class Ranking(Callback):
         return distance[[module.space.index(path) for path in module.eval_paths]]
 
 
-def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[str, float]:
-    if space.size > ENUMERABLE:
-        raise NASError(
-            f"ranking.benchmark is {file!r}, but a table cannot hold the {space.size:.3g} paths of the space"
-        )
+def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[Architecture, float]:
     table = TabularBenchmark.read(file)
-    costs = {space.encode(path): space.cost(path) for path in space}
-    table.check(costs, {arch: (cost.params, cost.macs) for arch, cost in costs.items()})
-    return table.column(dataset)
+    accuracy = table.column(dataset)
+    return {path: accuracy[arch] for path, arch in table.paths(space).items()}
 
 
 def _write_scores(

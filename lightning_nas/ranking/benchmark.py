@@ -4,12 +4,15 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning_nas.errors import NASError
+from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.files import written_whole
+from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces import SearchSpace
 
 # Published "flops" follow conventions of their own, so only params and macs are compared with a space.
 COMPARABLE_COSTS = ("params", "macs")
@@ -44,12 +47,16 @@ class TabularBenchmark:
         archs: Encoded architectures in the order of the file.
         accuracies: For every dataset, the accuracy in percent of every architecture.
         costs: For every cost column of the table (params, macs, flops), the cost of every architecture.
+        deviations: For every dataset with a column ``<dataset>_std``, the standard deviation over seeds.
+        lines: The line of every architecture in the file; empty where the file is no CSV table.
     """
 
     path: Path
     archs: tuple[str, ...]
     accuracies: dict[str, dict[str, float]]
-    costs: dict[str, dict[str, int]]
+    costs: dict[str, dict[str, int]] = field(default_factory=dict)
+    deviations: dict[str, dict[str, float]] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> "TabularBenchmark":
@@ -76,6 +83,12 @@ class TabularBenchmark:
                 for name in COSTS
                 if name in numbers
             },
+            deviations={
+                name: dict(zip(archs, numbers[name + STD], strict=True))
+                for name in datasets
+                if name + STD in numbers
+            },
+            lines=dict(zip(archs, lines, strict=True)),
         )
 
     @property
@@ -101,7 +114,7 @@ class TabularBenchmark:
         return dict(self.accuracies[name])
 
     def check(self, archs: Iterable[str], costs: Mapping[str, tuple[int, int]] | None = None) -> None:
-        """Refuses a table that does not fit a space.
+        """Refuses a table that does not hold exactly the given architectures.
 
         Args:
             archs: All encoded architectures of the space.
@@ -113,28 +126,93 @@ class TabularBenchmark:
         """
         wanted = dict.fromkeys(archs)
         known = set(self.archs)
-        if missing := [arch for arch in wanted if arch not in known]:
-            raise NASError(
-                f"{self.path} lacks {_some(missing)} of the {len(wanted)} in the search space; "
-                "ground truth is needed for every one."
-            )
+        self._refuse_missing([arch for arch in wanted if arch not in known], len(wanted))
         if unknown := [arch for arch in self.archs if arch not in wanted]:
+            first = f", the first in line {self.lines[unknown[0]]}" if self.lines else ""
             raise NASError(
-                f"{self.path} holds {_some(unknown)} that the search space does not have; "
+                f"{self.path} holds {_some(unknown)} that the search space does not have{first}; "
                 "the table belongs to another space."
             )
-        if costs is not None and all(name in self.costs for name in COMPARABLE_COSTS):
-            self._check_costs(costs)
+        self._check_costs((costs or {}).items())
 
-    def _check_costs(self, costs: Mapping[str, tuple[int, int]]) -> None:
-        for arch, expected in costs.items():
+    def paths(self, space: SearchSpace) -> dict[Architecture, str]:
+        """The architectures of a space that the table has, by path.
+
+        A table of a whole space fits every part of it too. It must be complete, except where the space is
+        too large to enumerate: of such a space a table holds some architectures.
+
+        Args:
+            space: A space or a part of one.
+
+        Raises:
+            NASError: A row is no architecture of the whole space or repeats another, the table lacks
+                architectures of an enumerable space or has none of a larger one, or a cost differs.
+        """
+        decoded: dict[Architecture, str] = {}
+        unknown: dict[str, NASError] = {}
+        for arch in self.archs:
+            try:
+                path = space.whole.decode(arch)
+            except NASError as error:
+                unknown[arch] = error
+                continue
+            if (first := decoded.setdefault(path, arch)) != arch:
+                raise NASError(f"{self._row(arch)} holds {arch!r}, the architecture of {self._row(first)}.")
+        if space.size <= ENUMERABLE:
+            missing = [space.encode(path) for path in space if path not in decoded]
+            self._refuse_missing(missing, space.size)
+        for arch, error in unknown.items():
+            raise NASError(f"{self._row(arch)}: {error}") from error
+        costs = ((arch, space.whole.cost(path)) for path, arch in decoded.items())
+        self._check_costs((arch, (cost.params, cost.macs)) for arch, cost in costs)
+        found = {path: arch for path, arch in decoded.items() if space.is_valid(path)}
+        if not found:
+            raise NASError(f"{self.path} has no architecture of the search space; its rows are of other parts.")
+        return found
+
+    def _refuse_missing(self, missing: Sequence[str], wanted: int) -> None:
+        if missing:
+            raise NASError(
+                f"{self.path} lacks {_some(missing)} of the {wanted} in the search space; "
+                "ground truth is needed for every one."
+            )
+
+    def _check_costs(self, costs: Iterable[tuple[str, tuple[int, int]]]) -> None:
+        if not all(name in self.costs for name in COMPARABLE_COSTS):
+            return
+        for arch, expected in costs:
             for name, value in zip(COMPARABLE_COSTS, expected, strict=True):
                 if self.costs[name][arch] != value:
                     raise NASError(
-                        f"{self.path} gives {name} {self.costs[name][arch]} for architecture {arch!r}, but "
+                        f"{self._row(arch)} gives {name} {self.costs[name][arch]} for architecture {arch!r}, but "
                         f"the search space {value}; the table was made for another width, image size or "
                         "number of classes."
                     )
+
+    def _row(self, arch: str) -> str:
+        """Where an architecture stands, for messages."""
+        return f"{self.path} line {self.lines[arch]}" if self.lines else str(self.path)
+
+    def write(self, path: Path) -> None:
+        """Writes the table, whole or not at all, as :meth:`read` reads it.
+
+        Text is quoted, numbers are not: so a reader that heeds quotes does not take ``00110021`` for a number.
+
+        Args:
+            path: The CSV file; its folder is created.
+        """
+        columns: dict[str, Mapping[str, float]] = {}
+        for dataset, accuracies in self.accuracies.items():
+            columns[dataset] = accuracies
+            if dataset in self.deviations:
+                columns[dataset + STD] = self.deviations[dataset]
+        columns |= self.costs
+        with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+            writer.writerow(("arch", *columns))
+            writer.writerows(
+                (arch, *(column[arch] for column in columns.values())) for arch in self.archs
+            )
 
 
 def write_table(path: Path, dataset: str, rows: Iterable[TableRow]) -> None:
