@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from jsonargparse import auto_cli
 
 from lightning_nas.commands.describe import describe
+from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 
-COMMANDS: dict[str, Callable[..., None]] = {"describe": describe}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "describe": describe,
+    "fetch-benchmark": fetch_benchmark,
+}
 """The function of every verb. Its keyword-only parameters are options, the others positional."""
 
-__all__ = ["COMMANDS", "run"]
+__all__ = ["COMMANDS", "describe", "fetch_benchmark", "run"]
 
 
 def run(verb: str, args: Sequence[str]) -> None:

@@ -161,13 +161,15 @@ class TabularBenchmark:
         if space.size <= ENUMERABLE:
             missing = [space.encode(path) for path in space if path not in decoded]
             self._refuse_missing(missing, space.size)
-        for arch, error in unknown.items():
-            raise NASError(f"{self._row(arch)}: {error}") from error
+        for arch, reason in unknown.items():
+            raise NASError(f"{self._row(arch)}: {reason}") from reason
         costs = ((arch, space.whole.cost(path)) for path, arch in decoded.items())
         self._check_costs((arch, (cost.params, cost.macs)) for arch, cost in costs)
         found = {path: arch for path, arch in decoded.items() if space.is_valid(path)}
         if not found:
-            raise NASError(f"{self.path} has no architecture of the search space; its rows are of other parts.")
+            raise NASError(
+                f"{self.path} has no architecture of the search space; its rows are of other parts."
+            )
         return found
 
     def _refuse_missing(self, missing: Sequence[str], wanted: int) -> None:
@@ -210,9 +212,7 @@ class TabularBenchmark:
         with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
             writer.writerow(("arch", *columns))
-            writer.writerows(
-                (arch, *(column[arch] for column in columns.values())) for arch in self.archs
-            )
+            writer.writerows((arch, *(column[arch] for column in columns.values())) for arch in self.archs)
 
 
 def write_table(path: Path, dataset: str, rows: Iterable[TableRow]) -> None:

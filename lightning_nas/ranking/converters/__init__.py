@@ -1,5 +1,5 @@
 """Published benchmarks as tables of ground truth: one file per source, and what is known of each source."""
 
-from lightning_nas.ranking.converters.sources import SOURCES, Source, accuracy_checksum
+from lightning_nas.ranking.converters.sources import SOURCES, Source, accuracy_checksum, verify
 
-__all__ = ["SOURCES", "Source", "accuracy_checksum"]
+__all__ = ["SOURCES", "Source", "accuracy_checksum", "verify"]

@@ -40,7 +40,9 @@ def from_json(source: Path) -> TabularBenchmark:
     require(isinstance(entries, dict) and entries, f"{source} must hold a dictionary of architectures.")
     runs = {arch: _accuracies(entry, f"{source} architecture {arch!r}") for arch, entry in entries.items()}
     costs = {
-        name: {arch: _count(entry, name, f"{source} architecture {arch!r}") for arch, entry in entries.items()}
+        name: {
+            arch: _count(entry, name, f"{source} architecture {arch!r}") for arch, entry in entries.items()
+        }
         for name in ("params", "flops")
     }
     return averaged(source, {"cifar10": runs}, costs)

@@ -93,33 +93,45 @@ def _test_accuracies(state: Any, dataset: str, place: str) -> list[float]:
     results = _entry(state, "all_results", place)
     seeds = _entry(_entry(state, "dataset_seed", place), name, place)
     require(isinstance(seeds, list) and seeds, f"{place} has no seeds.")
-    return [
-        percent(_entry(_entry(_entry(results, (name, seed), place), "eval_acc1es", place), key, place), place)
-        for key in (f"{split}@{LAST_EPOCH}",)
-        for seed in seeds
-    ]
+    runs = [_entry(_entry(results, (name, seed), place), "eval_acc1es", place) for seed in seeds]
+    return [percent(_entry(run, f"{split}@{LAST_EPOCH}", place), place) for run in runs]
 
 
 def _entry(container: Any, key: object, place: str) -> Any:
     if not isinstance(container, dict) or key not in container:
-        raise NASError(f"{place} has no {key!r}; the file is not of the form of NAS-Bench-201-v1_1-096897.pth.")
+        raise NASError(
+            f"{place} has no {key!r}; the file is not of the form of NAS-Bench-201-v1_1-096897.pth."
+        )
     return container[key]
 
 
 def _load_plain(source: Path) -> Any:
     """The content of a file of ``torch.save``, which must be containers, numbers and tensors."""
-    # The official file counts parameters in numpy's numbers: of numpy these are admitted, and nothing else.
-    number = np.float64(0)
-    reconstruct = number.__reduce__()[0]
-    numbers = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.int64)), type(np.dtype(np.float32))]
-    names = [(reconstruct, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
-        with torch.serialization.safe_globals([*numbers, *names]):
+        with torch.serialization.safe_globals(_numpy_numbers()):
             mapped = zipfile.is_zipfile(source)
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise NASError(f"{source} cannot be read as plain data: {reason}") from error
+    # A damaged file makes the reader stumble in many ways, all of them harmless.
+    except Exception as error:
+        raise NASError(f"{source} cannot be read as plain data: {_reason(error)}") from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What reads a number of numpy: the official file counts parameters in them. Nothing else of numpy is let in."""
+    reconstruct = np.float64(0).__reduce__()[0]
+    types = [type(np.dtype(number)) for number in (np.float64, np.float32, np.int64)]
+    return [
+        np.dtype,
+        *types,
+        *((reconstruct, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    ]
+
+
+def _reason(error: Exception) -> str:
+    """The sentence of torch's long message that names what was refused."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "Unsupported" in line]
+    return (named or lines or [type(error).__name__])[0]
 
 
 def from_lists(folder: Path) -> TabularBenchmark:

@@ -31,12 +31,12 @@ SETTINGS = (
 
 
 def convert(source: Path) -> TabularBenchmark:
-    """Ground truth from a folder of ``results_*.json`` files, one per trained network, or from a CSV table.
+    """Ground truth from a folder of ``results_*.json`` files, one per trained network.
 
     A file has the architecture in ``optimized_hyperparamater_config`` (its spelling): the operation of every edge
     that exists (``edge_normal_0``) and the inputs of nodes 3 to 5 (``inputs_node_normal_3``: ``0_2``); node 2 has
     inputs 0 and 1. Edges are numbered over all possible ones: node 2 has 0 and 1, node 3 has 2 to 4, and so on.
-    Architectures are written as DARTS prints a ``Genotype``.
+    Architectures are written as a ``Genotype`` of DARTS.
 
     Returns:
         The columns ``cifar10`` (test accuracy) and ``cifar10_valid``; architectures trained several times are
@@ -45,17 +45,21 @@ def convert(source: Path) -> TabularBenchmark:
     Raises:
         NASError: A file is not of this form, or the networks were not trained alike.
     """
-    if source.suffix == ".csv":
-        return TabularBenchmark.read(source)
     files = sorted(source.rglob("results_*.json"))
     require(files, f"{source} has no file results_*.json; give the folder of the unpacked data set.")
-    runs: dict[str, dict[str, list[float]]] = {"cifar10": defaultdict(list), "cifar10_valid": defaultdict(list)}
+    runs: dict[str, dict[str, list[float]]] = {
+        "cifar10": defaultdict(list),
+        "cifar10_valid": defaultdict(list),
+    }
     trained: dict[tuple[object, ...], Path] = {}
     for file in tqdm(files, desc="networks", disable=None):
         result = _dictionary(read_json(file), str(file))
         config = _dictionary(result.get("optimized_hyperparamater_config"), f"{file} configuration")
         trained.setdefault(tuple(config.get(key) for key in SETTINGS), file)
-        require(len(trained) == 1, f"{file} was trained otherwise than {files[0]}: layers, channels or epochs differ.")
+        require(
+            len(trained) == 1,
+            f"{file} was trained otherwise than {files[0]}: layers, channels or epochs differ.",
+        )
         arch = genotype(config, str(file))
         runs["cifar10"][arch].append(percent(result.get("test_accuracy"), f"{file} test_accuracy"))
         runs["cifar10_valid"][arch].append(percent(_validation(result), f"{file} val_accuracy"))
@@ -73,7 +77,7 @@ def genotype(config: Mapping[str, Any], place: str) -> str:
         NASError: An edge or the inputs of a node are missing or impossible.
     """
     normal, reduce = (_cell(config, cell, place) for cell in ("normal", "reduce"))
-    concat = f"range({NODES.start}, {NODES.stop})"
+    concat = list(NODES)
     return f"Genotype(normal={normal}, normal_concat={concat}, reduce={reduce}, reduce_concat={concat})"
 
 
@@ -104,7 +108,9 @@ def _inputs(config: Mapping[str, Any], cell: str, node: int, place: str) -> tupl
 
 def _validation(result: Mapping[str, Any]) -> object:
     info = result.get("info")
-    return info[0].get("val_accuracy") if isinstance(info, list) and info and isinstance(info[0], dict) else None
+    return (
+        info[0].get("val_accuracy") if isinstance(info, list) and info and isinstance(info[0], dict) else None
+    )
 
 
 def _dictionary(value: object, place: str) -> dict[str, Any]:

@@ -31,15 +31,13 @@ def convert(source: Path, family: Family) -> TabularBenchmark:
     ``d2-2-2_w64-128-256_r0.5-0.5-0.5_g4-4-4``. Several trainings of one architecture are averaged.
 
     Args:
-        source: ``ResNet.json`` or ``ResNeXt-A.json``, a CSV table, or a folder with ``<family>_rng1.json`` and so
-            on, the same architectures trained with several seeds.
+        source: ``ResNet.json`` or ``ResNeXt-A.json``; or a folder with ``<family>_rng1.json`` and so on, the same
+            architectures trained with several seeds.
         family: Which networks the file holds.
 
     Raises:
         NASError: A file is not of this form, or there is none.
     """
-    if source.suffix == ".csv":
-        return TabularBenchmark.read(source)
     files = sorted(source.glob(f"{family}_rng*.json")) if source.is_dir() else [source]
     require(files, f"{source} has no file {family}_rng1.json; give one file, or the folder of several seeds.")
     runs: dict[str, list[float]] = defaultdict(list)
@@ -59,14 +57,19 @@ def _arch(job: Any, family: Family, place: str) -> str:
         raise NASError(f"{place} has no entry net.")
     block = net.get("block_type", BLOCKS[family])
     require(
-        str(block).startswith(BLOCKS[family]), f"{place} has blocks {block!r}, which are not those of {family}."
+        str(block).startswith(BLOCKS[family]),
+        f"{place} has blocks {block!r}, which are not those of {family}.",
     )
-    return "_".join(letter + _numbers(net.get(key), f"{place} {key}") for letter, key in PARTS[family].items())
+    return "_".join(
+        letter + _numbers(net.get(key), f"{place} {key}") for letter, key in PARTS[family].items()
+    )
 
 
 def _numbers(values: object, place: str) -> str:
     if not isinstance(values, Sequence) or len(values) != STAGES + 1:
-        raise NASError(f"{place} is {values!r}, but must be {STAGES + 1} numbers: the stem's and {STAGES} stages'.")
+        raise NASError(
+            f"{place} is {values!r}, but must be {STAGES + 1} numbers: the stem's and {STAGES} stages'."
+        )
     _, *stages = values
     for value in stages:
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:

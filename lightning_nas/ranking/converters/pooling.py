@@ -57,7 +57,9 @@ def from_numbered(source: Path) -> TabularBenchmark:
 def _numbered(row: dict[str, str], archs: list[str], place: str) -> str:
     number = row[NUMBER]
     if not (number.isdecimal() and 1 <= int(number) <= len(archs)):
-        raise NASError(f"{place} has the architecture {number!r}, but it must be a number from 1 to {len(archs)}.")
+        raise NASError(
+            f"{place} has the architecture {number!r}, but it must be a number from 1 to {len(archs)}."
+        )
     return archs[int(number) - 1]
 
 

@@ -36,7 +36,9 @@ def percent(value: object, place: str) -> float:
         NASError: It is no number from 0 to 100.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-        raise NASError(f"{place} gives the accuracy {value!r}, but it must be a number from 0 to 100 (percent).")
+        raise NASError(
+            f"{place} gives the accuracy {value!r}, but it must be a number from 0 to 100 (percent)."
+        )
     return float(value)
 
 
@@ -61,7 +63,9 @@ def averaged(
     archs = tuple(next(iter(runs.values())))
     require(archs, f"{path} holds no architecture.")
     for dataset, found in runs.items():
-        require(found.keys() == set(archs), f"{path} has other architectures for {dataset} than for the rest.")
+        require(
+            found.keys() == set(archs), f"{path} has other architectures for {dataset} than for the rest."
+        )
     return TabularBenchmark(
         path=path,
         archs=archs,
