@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_nas import spaces
 from lightning_nas.data.image_folder import default_cache_dir
@@ -81,20 +81,24 @@ def _store(table: TabularBenchmark, target: Path) -> None:
 def _of_space(space: str, convert: Callable[[Path], TabularBenchmark], source: Path) -> TabularBenchmark:
     """The table, whose rows must all be architectures of the space."""
     table = convert(source)
-    table.paths(getattr(spaces, space)())
+    table.paths(_space(space))
     return table
 
 
 def _cells_of_1shot1(source: Path) -> TabularBenchmark:
-    space = getattr(spaces, "NASBench1Shot1")()  # noqa: B009
+    space = _space("NASBench1Shot1")
 
     def encode(matrix: nasbench101.Matrix, operations: tuple[str, ...]) -> str | None:
         try:
-            return str(space.encode(space.decode(nasbench101.cell_text(matrix, operations))))
+            return str(space.encode(space.from_matrix(matrix, operations)))
         except NASError:
             return None
 
     return nasbench101.convert(source, encode)
+
+
+def _space(name: str) -> Any:
+    return getattr(spaces, name)()
 
 
 CONVERTERS: dict[str, Callable[[Path], TabularBenchmark]] = {

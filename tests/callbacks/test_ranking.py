@@ -14,7 +14,7 @@ from lightning_nas.density import mean_distances, probe_indices
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import TableRow, density_bias, ranking_metrics, write_table
 from lightning_nas.samplers import UniformSampler
-from lightning_nas.spaces import Pooling
+from lightning_nas.spaces import Pooling, RestrictedSpace
 
 SPACE = Pooling(blocks=(2, 2, 2), channels=(2, 2, 4), in_channels=1, image_size=8)
 KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
@@ -117,17 +117,49 @@ def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, tabl
     sampler = UniformSampler(seed=0)
     for space, message in (
         (Pooling(blocks=(1, 1, 1), channels=(2, 2, 4)), "of the 3 in the search space"),
-        (
-            Pooling(blocks=(2, 2, 2), channels=(2, 4, 4)),
-            "made for another width, image size or number of classes",
-        ),
-        (Toy(layers=30), "ranking.paths is 'all', but the space has"),
+        (Pooling(blocks=(2, 2, 2), channels=(2, 4, 4)), "made for another width, image size or number of classes"),
+        (Toy(layers=30), r"truth.csv line 2: architecture '1-1-5' is not in the toy space"),
     ):
         with pytest.raises(NASError, match=message):
             short_runs.trainer(tmp_path, sampler, Ranking(table)).fit(
                 short_runs.supernet_module(space), datamodule=short_runs.digits()
             )
     assert sampler.visits is None or sampler.visits.sum() == 0
+
+
+def test_all_paths_of_a_space_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match=r"ranking\.paths is 'all', but the space has"):
+        validate(tmp_path, Ranking(), space=Toy(layers=30))
+
+
+def test_a_table_of_the_whole_space_serves_a_part(tmp_path: Path, table: str) -> None:
+    kept = (2, 3, 5, 7, 11)
+    validate(tmp_path, Ranking(table), space=RestrictedSpace(SPACE, (kept,)))
+    truth = {row["arch"]: float(row["digits"]) for row in rows(Path(table))}
+    found = {row["arch"]: float(row["ground_truth"]) for row in rows(tmp_path / "ranking.csv")}
+    assert found == {arch: truth[arch] for arch in (SPACE.encode((path,)) for path in kept)}
+
+
+def test_of_a_space_without_end_the_paths_of_the_table_are_ranked(tmp_path: Path) -> None:
+    space = Toy(layers=30)
+    rng = np.random.default_rng(1)
+    truth = {space.encode(space.sample(rng)): float(rng.uniform(50, 90)) for _ in range(40)}
+    costs = {arch: space.cost(space.decode(arch)) for arch in truth}
+    table = tmp_path / "truth.csv"
+    table_rows = [TableRow(arch, truth[arch], 0.0, costs[arch].params, costs[arch].macs) for arch in truth]
+    write_table(table, "digits", table_rows)
+
+    validate(tmp_path / "all", Ranking(str(table)), space=space)
+    validate(tmp_path / "some", Ranking(str(table), paths=7), space=space)
+    every, some = (rows(tmp_path / name / "ranking.csv") for name in ("all", "some"))
+    assert {row["arch"]: float(row["ground_truth"]) for row in every} == truth
+    assert len(some) == 7
+    assert all(row in every for row in some)
+    report = json.loads((tmp_path / "all" / "ranking.json").read_text())
+    assert report["n"] == 40
+    scores = np.array([float(row["accuracy"]) for row in every])
+    ordered = np.array([truth[row["arch"]] for row in every])
+    assert report["spearman"] == pytest.approx(ranking_metrics(scores, ordered)["spearman"])
 
 
 def test_another_kind_of_module_is_refused(tmp_path: Path) -> None:

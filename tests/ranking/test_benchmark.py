@@ -1,11 +1,14 @@
 import csv
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from toy_space import Toy
 
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TableRow, TabularBenchmark, write_table
+from lightning_nas.spaces import ListedSpace, RestrictedSpace, SearchSpace
 
 TABLE = """arch,cifar10,cifar10_std,cifar100,params,macs
 00110021,93.5,0.1,70.25,1000,20000
@@ -122,7 +125,8 @@ def test_check_refuses_other_spaces(tmp_path: Path) -> None:
     with pytest.raises(NASError, match=r"lacks 4 architectures \('1', '2', '3', \.\.\.\) of the 6"):
         benchmark.check([*ARCHS, "1", "2", "3", "4"])
     with pytest.raises(
-        NASError, match=r"holds 1 architecture \('00000000'\) that the search space does not have"
+        NASError,
+        match=r"holds 1 architecture \('00000000'\) that the search space does not have, the first in line 3;",
     ):
         benchmark.check(ARCHS[:1])
 
@@ -130,7 +134,10 @@ def test_check_refuses_other_spaces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cost", "message"),
     [
-        ((1001, 20000), "gives params 1000 for architecture '00110021', but the search space 1001"),
+        (
+            (1001, 20000),
+            r"table.csv line 2 gives params 1000 for architecture '00110021', but the search space 1001",
+        ),
         ((1000, 5000), "gives macs 20000 for architecture '00110021', but the search space 5000"),
     ],
 )
@@ -144,6 +151,100 @@ def test_check_compares_costs_only_where_both_are_in_the_table(tmp_path: Path) -
     benchmark = TabularBenchmark.read(table(tmp_path, "arch,cifar10,params,flops\na,90,5,6\n"))
     assert benchmark.costs == {"params": {"a": 5}, "flops": {"a": 6}}
     benchmark.check(["a"], {"a": (1, 1)})
+
+
+def toy_table(folder: Path, space: SearchSpace, wrong: str = "", extra: str = "") -> TabularBenchmark:
+    """All texts of the toy space but those that begin with ``wrong``, whose accuracy is their position."""
+    lines = ["arch,cifar10,params,macs"]
+    for number, path in enumerate(space):
+        arch, cost = space.encode(path), space.cost(path)
+        if not (wrong and arch.startswith(wrong)):
+            lines.append(f"{arch},{number},{cost.params},{cost.macs}")
+    return TabularBenchmark.read(table(folder, "\n".join([*lines, extra]) + "\n"))
+
+
+TOY = Toy(layers=2)
+WITHOUT_ONES = RestrictedSpace(TOY, ((0, 2), (0, 2)))
+
+
+def test_paths_of_a_space_and_of_its_parts(tmp_path: Path) -> None:
+    benchmark = toy_table(tmp_path, TOY)
+    assert benchmark.paths(TOY) == {path: TOY.encode(path) for path in TOY}
+    assert benchmark.paths(WITHOUT_ONES) == {(0, 0): "00", (0, 2): "02", (2, 0): "20", (2, 2): "22"}
+    assert benchmark.paths(ListedSpace(WITHOUT_ONES, ((2, 0),))) == {(2, 0): "20"}
+
+
+def test_a_table_must_hold_every_path_of_the_part_only(tmp_path: Path) -> None:
+    benchmark = toy_table(tmp_path, TOY, wrong="1")
+    assert len(benchmark.paths(WITHOUT_ONES)) == 4
+    with pytest.raises(
+        NASError, match=r"lacks 3 architectures \('10', '11', '12'\) of the 9 in the search space"
+    ):
+        benchmark.paths(TOY)
+    with pytest.raises(NASError, match=r"lacks 1 architecture \('12'\) of the 2"):
+        benchmark.paths(ListedSpace(TOY, ((1, 2), (0, 0))))
+
+
+@pytest.mark.parametrize("space", [TOY, WITHOUT_ONES])
+def test_rows_that_are_in_no_part_are_refused_with_their_line(tmp_path: Path, space: SearchSpace) -> None:
+    benchmark = toy_table(tmp_path, TOY, extra="03,1,2,3")
+    with pytest.raises(NASError, match=r"table\.csv line 11: architecture '03' is not in the toy space"):
+        benchmark.paths(space)
+
+
+def test_costs_of_rows_outside_of_the_part_are_compared_too(tmp_path: Path) -> None:
+    cost = TOY.cost((1, 1))
+    benchmark = toy_table(tmp_path, TOY, wrong="11", extra=f"11,1,{cost.params + 1},{cost.macs}")
+    with pytest.raises(
+        NASError,
+        match=rf"line 10 gives params {cost.params + 1} for architecture '11', but .* {cost.params};",
+    ):
+        benchmark.paths(WITHOUT_ONES)
+
+
+def test_of_a_large_space_a_table_holds_some(tmp_path: Path) -> None:
+    space = Toy(layers=30)
+    first, second = "0" * 30, "1" * 30
+    text = f"arch,cifar10\n{first},1\n{second},2\n"
+    benchmark = TabularBenchmark.read(table(tmp_path, text))
+    assert benchmark.paths(space) == {(0,) * 30: first, (1,) * 30: second}
+    part = RestrictedSpace(space, ((0, 1),) * 30)
+    assert benchmark.paths(part) == benchmark.paths(space)
+    assert benchmark.paths(RestrictedSpace(space, ((1, 2),) * 30)) == {(1,) * 30: second}
+    with pytest.raises(NASError, match=r"has no architecture of the search space"):
+        benchmark.paths(RestrictedSpace(space, ((2,), *((0, 1, 2),) * 29)))
+    with pytest.raises(NASError, match=r"table\.csv line 4: architecture '012' is not in the toy space"):
+        TabularBenchmark.read(table(tmp_path, text + "012,3\n")).paths(space)
+
+
+class Spelled(Toy):
+    """Accepts blanks in its texts."""
+
+    def decode(self, text: str) -> tuple[int, ...]:
+        return super().decode(text.replace(" ", ""))
+
+
+def test_two_spellings_of_an_architecture_are_refused(tmp_path: Path) -> None:
+    benchmark = TabularBenchmark.read(table(tmp_path, "arch,cifar10\n0,1\n1,1\n 2,1\n"))
+    assert len(benchmark.paths(Spelled(layers=1))) == 3
+    benchmark = TabularBenchmark.read(table(tmp_path, "arch,cifar10\n01,1\n0 1,1\n"))
+    with pytest.raises(
+        NASError, match=r"table\.csv line 3 holds '0 1', the architecture of .*table\.csv line 2"
+    ):
+        benchmark.paths(Spelled(layers=2))
+
+
+def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
+    benchmark = TabularBenchmark.read(table(tmp_path, TABLE))
+    assert benchmark.deviations == {"cifar10": {"00110021": 0.1, "00000000": 0.0}}
+    assert benchmark.lines == {"00110021": 2, "00000000": 3}
+    copy = tmp_path / "folder" / "copy.csv"
+    benchmark.write(copy)
+    assert dataclasses.replace(TabularBenchmark.read(copy), path=benchmark.path) == benchmark
+    assert copy.read_text(encoding="utf-8").splitlines()[:2] == [
+        '"arch","cifar10","cifar10_std","cifar100","params","macs"',
+        '"00110021",93.5,0.1,70.25,1000,20000',
+    ]
 
 
 def test_written_table_reads_back(tmp_path: Path) -> None:

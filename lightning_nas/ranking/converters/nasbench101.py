@@ -20,13 +20,16 @@ from lightning_nas.ranking.converters.reading import averaged, percent, require
 
 EPOCHS = 108
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-LETTERS = "31m"
 
 Matrix = tuple[tuple[int, ...], ...]
 """``matrix[i][j]`` is 1 where vertex i feeds vertex j; only i < j occur."""
 
 Encode = Callable[[Matrix, tuple[str, ...]], str | None]
-"""The text of a cell, given its matrix and the operations of all vertices; None if the space does not have it."""
+"""The text of a cell, given its matrix and the operations of all vertices.
+
+Where the space has the cell with its vertices in this order, that is the one meant. None means that it has the cell
+in no order.
+"""
 
 
 class _Cell(NamedTuple):
@@ -53,25 +56,14 @@ def convert(source: Path, encode: Encode) -> TabularBenchmark:
     runs: dict[str, list[float]] = {}
     left_out = 0
     for name, cell in tqdm(cells.items(), desc="cells", disable=None):
-        archs = {encode(*ordered) for ordered in orders(cell.matrix, cell.operations)} - {None}
-        left_out += not archs
-        for arch in archs:
+        if encode(cell.matrix, cell.operations) is None:
+            left_out += 1
+            continue
+        for arch in sorted({str(encode(*ordered)) for ordered in orders(cell.matrix, cell.operations)}):
             require(arch not in runs, f"{source} cell {name} and another one are both {arch!r}.")
-            runs[str(arch)] = cell.accuracies
+            runs[arch] = cell.accuracies
     rank_zero_info(f"{left_out} of {len(cells)} cells are not in the space and left out.")
     return averaged(source, {"cifar10": runs})
-
-
-def cell_text(matrix: Matrix, operations: Sequence[str]) -> str:
-    """A cell as text: the upper triangle of its matrix row by row, a colon, and a letter per inner vertex.
-
-    Example:
-        >>> cell_text(((0, 1, 0), (0, 0, 1), (0, 0, 0)), ("input", "conv3x3-bn-relu", "output"))
-        '101:3'
-    """
-    bits = (str(bit) for row, cells in enumerate(matrix) for bit in cells[row + 1 :])
-    letters = (LETTERS[OPERATIONS.index(operation)] for operation in operations[1:-1])
-    return f"{''.join(bits)}:{''.join(letters)}"
 
 
 def orders(matrix: Matrix, operations: Sequence[str]) -> Iterator[tuple[Matrix, tuple[str, ...]]]:
