@@ -128,10 +128,10 @@ def _numpy_numbers() -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The sentence of torch's long message that names what was refused."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Unsupported" in line]
-    return (named or lines or [type(error).__name__])[0]
+    """What was refused; torch wraps it in advice to load the file without safety."""
+    _, _, refused = str(error).partition("WeightsUnpickler error: ")
+    lines = (refused or str(error)).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
 
 
 def from_lists(folder: Path) -> TabularBenchmark:
