@@ -5,12 +5,14 @@ Ground truth is the test accuracy after the last of 200 epochs, averaged over th
 
 import itertools
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from tqdm import tqdm
 
 from lightning_nas.errors import NASError
@@ -74,6 +76,9 @@ def from_api(source: Path) -> TabularBenchmark:
     Raises:
         NASError: The file is not of this form, or holds anything but plain data.
     """
+    rank_zero_info(
+        f"Reading {source}: the official file takes many minutes, and memory several times its size."
+    )
     infos = _entry(_load_plain(source), "arch2infos", str(source))
     require(isinstance(infos, dict), f"{source} has no dictionary arch2infos.")
     runs: dict[str, dict[str, list[float]]] = {dataset: {} for dataset in TEST_SPLITS}
@@ -128,10 +133,11 @@ def _numpy_numbers() -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What was refused; torch wraps it in advice to load the file without safety."""
-    _, _, refused = str(error).partition("WeightsUnpickler error: ")
-    lines = (refused or str(error)).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
+    """What was refused. Torch's own message advises to load the file without safety."""
+    if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it names {refused[1]}, but only containers, numbers and tensors are read."
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else f"{type(error).__name__}."
 
 
 def from_lists(folder: Path) -> TabularBenchmark:

@@ -194,9 +194,11 @@ def test_foreign_objects_in_the_official_file_do_not_run(tmp_path: Path, zipped:
     mark = tmp_path / "mark"
     file = tmp_path / "api.pth"
     torch.save(official(ARCHS[:1]) | {"extra": Attack(mark)}, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(NASError, match=r"api\.pth cannot be read as plain data: .*posix\.mkdir") as caught:
+    with pytest.raises(
+        NASError, match=r"api\.pth cannot be read as plain data: it names posix\.mkdir, but only"
+    ) as caught:
         nasbench201.from_api(file)
-    assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     assert not mark.exists()
     torch.load(file, weights_only=False)
     assert mark.exists()  # it would have run
