@@ -153,7 +153,6 @@ def test_cells_that_the_space_has_not_are_left_out(tmp_path: Path, caplog: pytes
         (row("x", CHAIN, 0.5, operations="input,a,b,output"), "record 1 has the operations input,a,b,output"),
         (row("x", CHAIN, 0.5, operations=OPERATIONS[6:] + ",output"), "record 1 has the operations"),
         (row("x", CHAIN, 1.5), "record 1 gives the accuracy 150.0"),
-        (row("one", SIDE_BY_SIDE, 0.5), "record 1 has the hash of another cell"),
         (row("x", CHAIN, 0.5), "cell x and another one are both 'i-c-m-o'"),
     ],
 )
