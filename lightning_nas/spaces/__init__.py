@@ -15,6 +15,7 @@ from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
+from lightning_nas.spaces.mobilenet import MobileNetV2
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
@@ -28,6 +29,7 @@ __all__ = [
     "LayerwiseSpace",
     "ListedSpace",
     "NASBench201",
+    "MobileNetV2",
     "NASBenchMacro",
     "NDSResNeXt",
     "NDSResNet",

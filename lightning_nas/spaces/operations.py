@@ -146,22 +146,32 @@ class Bottleneck(_Residual):
 
 
 class InvertedResidual(nn.Module):
-    """The block of MobileNetV2 (Sandler et al., 2018, Sec. 3.3), with ReLU in place of ReLU6.
+    """The block of MobileNetV2 (Sandler et al., 2018, Sec. 3.3), with ReLU unless ReLU6 is asked for.
 
     Expands the channels, filters each by itself, and projects them; the input is added where shapes agree.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, expansion: int, stride: int, norm: NormPolicy
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        expansion: int,
+        stride: int,
+        norm: NormPolicy,
+        activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
         inner = in_channels * expansion
         self.expand = conv_norm(in_channels, inner, 1, norm)
         self.filter = conv_norm(inner, inner, kernel, norm, stride, groups=inner)
         self.project = conv_norm(inner, out_channels, 1, norm)
+        self.activation = activation()
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps N x in x H x W to N x out x H/stride x W/stride."""
-        y: Tensor = self.project(self.filter(self.expand(x).relu()).relu())
-        return x + y if self.residual else y
+        y = self.activation(self.expand(x))
+        y = self.activation(self.filter(y))
+        y = self.project(y)
+        return cast(Tensor, x + y if self.residual else y)
