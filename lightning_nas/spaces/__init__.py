@@ -1,5 +1,6 @@
 """Search spaces: which architectures exist, and the supernets that share their weights."""
 
+from lightning_nas.spaces.autoformer import AutoFormer
 from lightning_nas.spaces.base import (
     Cell,
     CellSupernet,
@@ -21,6 +22,7 @@ from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
 
 __all__ = [
+    "AutoFormer",
     "Cell",
     "CellSupernet",
     "Chain",
