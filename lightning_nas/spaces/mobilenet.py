@@ -163,14 +163,11 @@ class MobileNetV2(SearchSpace):
         shared += cost.batch_norm(self.head_channels) + cost.linear(self.head_channels, self.num_classes)
         return shared, tuple(choices)
 
-    def _runs(self, path: Path) -> Iterator[tuple[bool, Path]]:
-        """The path cut where layers begin or cease to offer the identity, and whether they do.
-
-        Layers of a run that do have one shape.
-        """
+    def _runs(self, path: Path) -> Iterator[Path]:
+        """The path cut where layers begin or cease to offer the identity: those between that do have one shape."""
         layers = zip(self.shapes, path, strict=True)
-        for optional, run in itertools.groupby(layers, lambda layer: layer[0].num_choices > SKIP):
-            yield optional, tuple(choice for _, choice in run)
+        for _, run in itertools.groupby(layers, lambda layer: layer[0].num_choices):
+            yield tuple(choice for _, choice in run)
 
     def canonical(self, path: Path) -> Path:
         """The path whose identities come last among consecutive layers of one shape, where they change nothing.
@@ -179,14 +176,12 @@ class MobileNetV2(SearchSpace):
         layer has weights of its own.
         """
         return tuple(
-            choice
-            for optional, run in self._runs(path)
-            for choice in (sorted(run, key=lambda choice: choice == SKIP) if optional else run)
+            choice for run in self._runs(path) for choice in sorted(run, key=lambda choice: choice == SKIP)
         )
 
     def class_size(self, path: Path) -> int:
         """The number of ways to place the identities among consecutive layers of one shape."""
-        return math.prod(math.comb(len(run), run.count(SKIP)) for _, run in self._runs(path))
+        return math.prod(math.comb(len(run), run.count(SKIP)) for run in self._runs(path))
 
     def outline(self, path: Path) -> Chain:
         """A row per stage."""

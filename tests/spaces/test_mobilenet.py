@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lightning_nas.errors import NASError
-from lightning_nas.spaces import MobileNetV2
+from lightning_nas.spaces import MobileNetV2, NormPolicy
 from lightning_nas.spaces.mobilenet import SKIP
 
 PUBLISHED = MobileNetV2()
@@ -94,9 +94,11 @@ def test_published_network() -> None:
 
 def test_blocks_are_those_of_the_paper() -> None:
     """Activations are clipped at 6, and the projection is linear."""
-    supernet: Any = TINY.build_supernet()
+    supernet: Any = TINY.build_supernet(norm=NormPolicy(affine=True))
     block = supernet.layers[1][0]
-    x = 20 * torch.randn(2, 6, 4, 4)
+    for norm in (block.expand[1], block.filter[1], block.project[1]):
+        nn.init.constant_(norm.weight, 10)  # reaches beyond 6
+    x = torch.randn(2, 6, 4, 4)
     hidden = nn.functional.hardtanh(block.expand(x), 0, 6)
     expected = x + block.project(nn.functional.hardtanh(block.filter(hidden), 0, 6))
     assert torch.equal(block(x), expected)
