@@ -14,9 +14,9 @@ from lightning_nas.spaces.base import (
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.macro import NASBenchMacro
+from lightning_nas.spaces.mobilenet import MobileNetV2
 from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
-from lightning_nas.spaces.mobilenet import MobileNetV2
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
@@ -30,8 +30,8 @@ __all__ = [
     "Cost",
     "LayerwiseSpace",
     "ListedSpace",
-    "NASBench201",
     "MobileNetV2",
+    "NASBench201",
     "NASBenchMacro",
     "NDSResNeXt",
     "NDSResNet",

@@ -202,20 +202,8 @@ class NASBenchMacro(LayerwiseSpace):
 
 def _choice_cost(shape: Layer, choice: int, size: int) -> Cost:
     before, after, stride = shape
-    out = -(-size // stride)
-    if choice == 0:
-        same = stride == 1 and before == after
-        return (
-            Cost(0, 0)
-            if same
-            else cost.convolution(before, after, kernel=1, size=out) + cost.batch_norm(after)
-        )
-    inner = before * EXPANSIONS[choice]
-    return (
-        cost.convolution(before, inner, kernel=1, size=size)
-        + cost.batch_norm(inner)
-        + cost.convolution(inner, inner, kernel=KERNELS[choice], size=out, groups=inner)
-        + cost.batch_norm(inner)
-        + cost.convolution(inner, after, kernel=1, size=out)
-        + cost.batch_norm(after)
-    )
+    if choice:
+        return InvertedResidual.cost(before, after, KERNELS[choice], EXPANSIONS[choice], size, stride)
+    if stride == 1 and before == after:
+        return Cost(0, 0)
+    return cost.convolution(before, after, kernel=1, size=-(-size // stride)) + cost.batch_norm(after)

@@ -6,17 +6,18 @@ Cai et al., ProxylessNAS, ICLR 2019, Sec. 3; with the widths and the choices of 
 
 import itertools
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Chain, ChainSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Chain, Path
 from lightning_nas.spaces.cost import Cost
+from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.operations import InvertedResidual, NormPolicy, conv_norm
 
 BLOCKS = ((3, 3), (3, 6), (5, 3), (5, 6), (7, 3), (7, 6))
@@ -40,7 +41,7 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MobileNetV2(SearchSpace):
+class MobileNetV2(LayerwiseSpace):
     """Six or seven choices at each of 21 layers: 6^6 * 7^15 = 2.2 * 10^17 networks.
 
     ``0`` to ``5`` are inverted residuals with kernel 3, 5 or 7 and expansion 3 (even) or 6 (odd); ``6`` leaves the
@@ -193,11 +194,34 @@ class MobileNetV2(SearchSpace):
             rows.append(tuple(_label(choice) for choice in itertools.islice(choices, number)))
         return Chain(tuple(titles), tuple(rows))
 
-    def _supernet(self, norm: NormPolicy) -> "MobileNetV2Supernet":
-        return MobileNetV2Supernet(self, norm)
+    def stem(self, norm: NormPolicy) -> nn.Module:
+        """The first convolution, and the block of expansion 1, which has nothing to expand and no residual."""
+        stem = self.stem_channels
+        return nn.Sequential(
+            conv_norm(self.in_channels, stem, 3, norm, self.stem_stride),
+            nn.ReLU6(),
+            conv_norm(stem, stem, 3, norm, groups=stem),
+            nn.ReLU6(),
+            conv_norm(stem, self.first_channels, 1, norm),
+        )
 
-    def _standalone(self, path: Path, norm: NormPolicy) -> "MobileNetV2Network":
-        return MobileNetV2Network(self, path, norm)
+    def layer(self, decision: int, choice: int, norm: NormPolicy) -> nn.Module:
+        """An inverted residual, or the identity."""
+        if choice == SKIP:
+            return nn.Identity()
+        before, after, stride = self.shapes[decision]
+        kernel, expansion = BLOCKS[choice]
+        return InvertedResidual(before, after, kernel, expansion, stride, norm, activation=nn.ReLU6)
+
+    def head(self, norm: NormPolicy) -> nn.Module:
+        """A 1x1 convolution and the classifier."""
+        return nn.Sequential(
+            conv_norm(self.channels[-1], self.head_channels, 1, norm),
+            nn.ReLU6(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(self.head_channels, self.num_classes),
+        )
 
 
 def _label(choice: int) -> str:
@@ -210,97 +234,6 @@ def _label(choice: int) -> str:
 def _choice_cost(shape: Layer, choice: int, size: int) -> Cost:
     if choice == SKIP:
         return Cost(0, 0)
+    before, after, stride = shape
     kernel, expansion = BLOCKS[choice]
-    inner, out = shape.in_channels * expansion, -(-size // shape.stride)
-    return (
-        cost.convolution(shape.in_channels, inner, kernel=1, size=size)
-        + cost.batch_norm(inner)
-        + cost.convolution(inner, inner, kernel=kernel, size=out, groups=inner)
-        + cost.batch_norm(inner)
-        + cost.convolution(inner, shape.out_channels, kernel=1, size=out)
-        + cost.batch_norm(shape.out_channels)
-    )
-
-
-def _operation(shape: Layer, choice: int, norm: NormPolicy) -> nn.Module:
-    if choice == SKIP:
-        return nn.Identity()
-    kernel, expansion = BLOCKS[choice]
-    return InvertedResidual(
-        shape.in_channels, shape.out_channels, kernel, expansion, shape.stride, norm, activation=nn.ReLU6
-    )
-
-
-def _stem(space: MobileNetV2, norm: NormPolicy) -> nn.Sequential:
-    """The first convolution, and the block of expansion 1, which has nothing to expand and no residual."""
-    stem = space.stem_channels
-    return nn.Sequential(
-        conv_norm(space.in_channels, stem, 3, norm, space.stem_stride),
-        nn.ReLU6(),
-        conv_norm(stem, stem, 3, norm, groups=stem),
-        nn.ReLU6(),
-        conv_norm(stem, space.first_channels, 1, norm),
-    )
-
-
-def _head(space: MobileNetV2, norm: NormPolicy) -> nn.Sequential:
-    return nn.Sequential(
-        conv_norm(space.channels[-1], space.head_channels, 1, norm),
-        nn.ReLU6(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(space.head_channels, space.num_classes),
-    )
-
-
-class MobileNetV2Supernet(ChainSupernet):
-    """Weights of their own for every choice of every layer; stem and head are shared."""
-
-    def __init__(self, space: MobileNetV2, norm: NormPolicy) -> None:
-        super().__init__(space, norm)
-        self.stem = _stem(space, norm)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(_operation(shape, choice, norm) for choice in range(shape.num_choices))
-            for shape in space.shapes
-        )
-        self.head = _head(space, norm)
-
-    def _choice(self, decision: int, choice: int) -> nn.Module:
-        return cast(nn.ModuleList, self.layers[decision])[choice]
-
-    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
-        """The weights of one choice at one layer; the identity has none."""
-        return [ParameterSlice(parameter) for parameter in self._choice(decision, choice).parameters()]
-
-    def stages(self, path: Path) -> Sequence[Hashable]:
-        """Stem, the choice of every layer, head."""
-        return ("stem", *path, "head")
-
-    def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
-        """The output of one layer."""
-        if isinstance(choice, int):
-            return cast(Tensor, self._choice(depth - 1, choice)(x))
-        return cast(Tensor, (self.stem if choice == "stem" else self.head)(x))
-
-
-class MobileNetV2Network(nn.Module):
-    """The network of one path, its weights named as in the supernet."""
-
-    def __init__(self, space: MobileNetV2, path: Path, norm: NormPolicy) -> None:
-        super().__init__()
-        self.stem = _stem(space, norm)
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({str(choice): _operation(shape, choice, norm)})
-            for shape, choice in zip(space.shapes, path, strict=True)
-        )
-        self.head = _head(space, norm)
-
-    def _operations(self) -> Iterator[nn.Module]:
-        return (operation for layer in self.layers for operation in cast(nn.ModuleDict, layer).values())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N x classes) for images ``x`` (N x C x H x W)."""
-        x = self.stem(x)
-        for operation in self._operations():
-            x = operation(x)
-        return cast(Tensor, self.head(x))
+    return InvertedResidual.cost(before, after, kernel, expansion, size, stride)

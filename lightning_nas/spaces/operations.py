@@ -175,3 +175,18 @@ class InvertedResidual(nn.Module):
         y = self.activation(self.filter(y))
         y = self.project(y)
         return cast(Tensor, x + y if self.residual else y)
+
+    @staticmethod
+    def cost(
+        in_channels: int, out_channels: int, kernel: int, expansion: int, size: int, stride: int
+    ) -> Cost:
+        """Exact parameters and multiply-adds for images of ``size`` x ``size``."""
+        inner, out = in_channels * expansion, -(-size // stride)
+        return (
+            cost.convolution(in_channels, inner, kernel=1, size=size)
+            + cost.batch_norm(inner)
+            + cost.convolution(inner, inner, kernel=kernel, size=out, groups=inner)
+            + cost.batch_norm(inner)
+            + cost.convolution(inner, out_channels, kernel=1, size=out)
+            + cost.batch_norm(out_channels)
+        )

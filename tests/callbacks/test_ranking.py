@@ -117,7 +117,10 @@ def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, tabl
     sampler = UniformSampler(seed=0)
     for space, message in (
         (Pooling(blocks=(1, 1, 1), channels=(2, 2, 4)), "of the 3 in the search space"),
-        (Pooling(blocks=(2, 2, 2), channels=(2, 4, 4)), "made for another width, image size or number of classes"),
+        (
+            Pooling(blocks=(2, 2, 2), channels=(2, 4, 4)),
+            "made for another width, image size or number of classes",
+        ),
         (Toy(layers=30), r"truth.csv line 2: architecture '1-1-5' is not in the toy space"),
     ):
         with pytest.raises(NASError, match=message):
