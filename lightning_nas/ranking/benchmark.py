@@ -218,17 +218,22 @@ class TabularBenchmark:
 def write_table(path: Path, dataset: str, rows: Iterable[TableRow]) -> None:
     """Writes ground truth on one dataset, whole or not at all, as :meth:`TabularBenchmark.read` reads it.
 
-    Text is quoted, numbers are not: so a reader that heeds quotes does not take ``00110021`` for a number.
-
     Args:
         path: The CSV file; its folder is created.
         dataset: Name of the accuracy column.
-        rows: One row per architecture, or tuples in the same order.
+        rows: One row per architecture.
     """
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerow(("arch", dataset, dataset + STD, *COMPARABLE_COSTS))
-        writer.writerows(rows)
+    rows = list(rows)
+    TabularBenchmark(
+        path=path,
+        archs=tuple(row.arch for row in rows),
+        accuracies={dataset: {row.arch: row.mean for row in rows}},
+        deviations={dataset: {row.arch: row.std for row in rows}},
+        costs={
+            "params": {row.arch: row.params for row in rows},
+            "macs": {row.arch: row.macs for row in rows},
+        },
+    ).write(path)
 
 
 def _read_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
