@@ -13,6 +13,7 @@ from lightning_nas.spaces.base import (
 )
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.layerwise import LayerwiseSpace
+from lightning_nas.spaces.darts import DARTS
 from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.mobilenet import MobileNetV2
 from lightning_nas.spaces.nasbench201 import NASBench201
@@ -23,6 +24,7 @@ from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
 
 __all__ = [
     "AutoFormer",
+    "DARTS",
     "Cell",
     "CellSupernet",
     "Chain",
