@@ -18,6 +18,7 @@ from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.mobilenet import MobileNetV2
 from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
+from lightning_nas.spaces.nasbench1shot1 import NASBench1Shot1
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
@@ -34,6 +35,7 @@ __all__ = [
     "ListedSpace",
     "MobileNetV2",
     "NASBench201",
+    "NASBench1Shot1",
     "NASBenchMacro",
     "NDSResNeXt",
     "NDSResNet",
