@@ -609,7 +609,7 @@ class DARTSSupernet(CellSupernet):
         reduction, position = divmod(decision, PER_CELL)
         number, role = divmod(position, 3)
         node = NODES[number]
-        sources = (PAIRS[node][choice], (0,), (node - 1,))[role]
+        sources = PAIRS[node][choice] if role == 0 else (0 if role == 1 else node - 1,)
         operations = range(len(OPERATIONS)) if role == 0 else (choice,)
         return [
             ParameterSlice(parameter)

@@ -106,14 +106,14 @@ class NASBench1Shot1(SearchSpace):
     ``conv3x3-bn-relu(0)|maxpool3x3(1)|conv1x1-bn-relu(2)|conv3x3-bn-relu(0+3)|maxpool3x3(1+4)|output(0+5)``.
     ``from_matrix``, ``to_matrix`` and ``module_hash`` translate to and from the tables of NAS-Bench-101.
 
-    The network is that of the released one-shot code. A stem (3x3 convolution); stacks of cells, the width
+    The network is that of the released one-shot code: a stem (3x3 convolution); stacks of cells, the width
     doubled and the image pooled (2x2, padded by a pixel: 32, 17, 9) between stacks; in every cell a 1x1
     projection of its input for every node that reads it; nodes that sum their parents; a cell output that
     concatenates all five nodes, zeros for those that are no parent of the output; a last ReLU and 1x1
-    convolution; a classifier. All convolutions are followed by batch-norm and ReLU. Two things differ: an edge
-    from input to output adds the projected input to the concatenation as in NAS-Bench-101 itself, where the
-    released one-shot code concatenates it as a sixth block; and batch-norm follows the NormPolicy, not momentum
-    and epsilon of NAS-Bench-101.
+    convolution; a classifier. All other convolutions are followed by batch-norm and ReLU. Two things differ: an
+    edge from input to output adds the projected input to the concatenation, as in NAS-Bench-101 itself and in
+    the released code of Ning et al. (2021), where the one-shot code concatenates it as a sixth block; and
+    batch-norm follows the NormPolicy, without the momentum and epsilon of NAS-Bench-101.
 
     The stand-alone network is the path of the supernet alone. The networks that NAS-Bench-101 trained are
     others: wider (128 channels), pooled without padding, and with the channels divided among the parents of the
@@ -122,7 +122,7 @@ class NASBench1Shot1(SearchSpace):
     Attributes:
         channels: Width of the stem and of the nodes of the first stack.
         stacks: Stacks of cells, the width doubled from each to the next.
-        cells: Cells per stack.
+        cells_per_stack: Cells of each stack.
         num_classes: Outputs.
         in_channels: Channels of the images.
         image_size: Pixels along a side.
@@ -137,18 +137,18 @@ class NASBench1Shot1(SearchSpace):
         >>> space.encode(space[0])
         'conv3x3-bn-relu(0)|conv3x3-bn-relu(0)|conv3x3-bn-relu(0)|conv3x3-bn-relu(0+1)|conv3x3-bn-relu(2+3)|output(4+5)'
         >>> space.cost(space[0])
-        Cost(params=0, macs=0)
+        Cost(params=1020794, macs=165152384)
     """
 
     channels: int = 16
     stacks: int = 3
-    cells: int = 3
+    cells_per_stack: int = 3
     num_classes: int = 10
     in_channels: int = 3
     image_size: int = 32
 
     def __post_init__(self) -> None:
-        for field in ("channels", "stacks", "cells", "image_size"):
+        for field in ("channels", "stacks", "cells_per_stack", "image_size"):
             if getattr(self, field) < 1:
                 raise NASError(f"NASBench1Shot1.{field} is {getattr(self, field)}: valid is at least 1")
 
@@ -156,9 +156,9 @@ class NASBench1Shot1(SearchSpace):
     def shapes(self) -> tuple[CellShape, ...]:
         """The shape of every cell."""
         shapes, before, size = [], self.channels, self.image_size
-        for number in range(self.stacks * self.cells):
-            stack = number // self.cells
-            pools = stack > 0 and number % self.cells == 0
+        for number in range(self.stacks * self.cells_per_stack):
+            stack = number // self.cells_per_stack
+            pools = stack > 0 and number % self.cells_per_stack == 0
             size = size // 2 + 1 if pools else size
             shapes.append(CellShape(before, self.channels * 2**stack, size, pools))
             before = len(NODES) * shapes[-1].channels
@@ -170,6 +170,12 @@ class NASBench1Shot1(SearchSpace):
         return (*map(len, PARENT_SETS.values()), *(len(OPERATIONS),) * len(NODES))
 
     # ------------------------------------------------------------------------------- which paths there are
+
+    @cached_property
+    def choices(self) -> Choices:
+        """The choices that some path takes: node 5 is always a parent of the output, which alone follows it."""
+        parents = (tuple(choice for choice, rows in enumerate(taking) if rows) for taking in TAKING)
+        return (*parents, *(tuple(range(len(OPERATIONS))),) * len(NODES))
 
     @property
     def is_product(self) -> bool:
@@ -259,12 +265,14 @@ class NASBench1Shot1(SearchSpace):
                 f"cell has {len(operations)} vertices: valid are {OUTPUT + 1}, as all five nodes are used"
             )
         parents = tuple(tuple(np.flatnonzero(column).tolist()) for column in adjacency.T[1:])
-        for order, choices in _numberings(parents):
-            return (*choices, *(OPERATIONS.index(operations[old]) for old in order))
-        raise NASError(
-            f"cell with parents {parents} of nodes 1 to 5 and the output is not in search space 3: valid are cells "
-            "whose nodes can be ordered so that these have 1, 1, 1, 2, 2 and 2 parents and every node is used"
-        )
+        numberings = _numberings(parents)
+        if not numberings:
+            raise NASError(
+                f"cell with parents {parents} of nodes 1 to 5 and the output is not in search space 3: valid are "
+                "cells whose nodes can be ordered so that these have 1, 1, 1, 2, 2 and 2 parents and all are used"
+            )
+        order, choices = numberings[0]
+        return (*choices, *(OPERATIONS.index(operations[old]) for old in order))
 
     def module_hash(self, path: Path) -> str:
         """The key of the cell in the tables of NAS-Bench-101."""
@@ -437,7 +445,7 @@ def module_hash(matrix: ArrayLike, operations: Sequence[str]) -> str:
 
     Example:
         >>> module_hash([[0, 1, 1], [0, 0, 1], [0, 0, 0]], ["input", "conv3x3-bn-relu", "output"])
-        ''
+        'd32d0b26d534203b48d866facd98cc3e'
     """
     adjacency = _adjacency(matrix, operations)
     labels = [-1, *(OPERATIONS.index(operation) for operation in operations[1:-1]), -2]
