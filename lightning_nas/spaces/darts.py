@@ -87,7 +87,7 @@ class DARTS(SearchSpace):
     A cell has four nodes, numbered 2 to 5 after the outputs of the two cells before it, 0 and 1. Each node makes
     three decisions: which two different earlier states are its inputs (number of the pair in lexicographic
     order), and one of seven operations on the first and on the second input. ``none`` is no operation of
-    discrete cells. The output of a cell are its four nodes, concatenated. The cells numbered cells // 3 and
+    discrete cells. A cell's output is its four nodes, concatenated. The cells numbered cells // 3 and
     2 * cells // 3 are reduction cells, all others normal ones.
 
     Paths are written as genotypes, such as ``Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ...],

@@ -54,6 +54,8 @@ ADJACENCIES = tuple(
 )
 """The choices of parents with which every node reaches the output."""
 
+CHOICES = {_parents(choices): choices for choices in ADJACENCIES}
+
 # For every decision on parents and each choice the adjacencies that take it: bit i is adjacency i.
 TAKING = tuple(
     tuple(
@@ -363,7 +365,7 @@ def _operating(path: Path) -> list[tuple[int, int]]:
 
 
 def _read_node(text: str, node: int, part: str) -> tuple[int, int]:
-    """Operation (-1 for the output) and choice of parents (-1 for node 1)."""
+    """The operation of a node and its choice of parents; 0 where there is only one."""
     name = f"node {node}" if node != OUTPUT else "output"
     operations = OPERATIONS if node != OUTPUT else ("output",)
     parent_sets = PARENT_SETS.get(node, ((INPUT,),))
@@ -396,9 +398,6 @@ def _numberings(parents: Parents) -> tuple[tuple[Path, Path], ...]:
         if (choices := CHOICES.get(tuple(renumbered))) is not None:
             found.append((order, choices))
     return tuple(found)
-
-
-CHOICES = {_parents(choices): choices for choices in ADJACENCIES}
 
 
 def _renumbered(path: Path) -> set[Path]:
