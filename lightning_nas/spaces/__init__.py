@@ -12,20 +12,20 @@ from lightning_nas.spaces.base import (
     Supernet,
 )
 from lightning_nas.spaces.cost import Cost
-from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.darts import DARTS
+from lightning_nas.spaces.layerwise import LayerwiseSpace
 from lightning_nas.spaces.macro import NASBenchMacro
 from lightning_nas.spaces.mobilenet import MobileNetV2
+from lightning_nas.spaces.nasbench1shot1 import NASBench1Shot1
 from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
-from lightning_nas.spaces.nasbench1shot1 import NASBench1Shot1
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
 
 __all__ = [
-    "AutoFormer",
     "DARTS",
+    "AutoFormer",
     "Cell",
     "CellSupernet",
     "Chain",
@@ -34,8 +34,8 @@ __all__ = [
     "LayerwiseSpace",
     "ListedSpace",
     "MobileNetV2",
-    "NASBench201",
     "NASBench1Shot1",
+    "NASBench201",
     "NASBenchMacro",
     "NDSResNeXt",
     "NDSResNet",

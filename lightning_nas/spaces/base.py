@@ -393,8 +393,9 @@ class Supernet(nn.Module, ABC):
     def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
         """The weights that a path may use because it takes this choice; empty if there are none.
 
-        Where choices own their weights these are whole tensors, and no other choice of the decision has them;
-        where a choice is a size, they are slices, and the larger choice holds those of the smaller.
+        Where choices own their weights these are whole tensors, and no other choice of the decision has them.
+        Where a choice is a size, they are slices, and the larger choice holds those of the smaller. Where it is
+        an input, choices with an input in common hold the weights of its edge.
         """
 
     def path_parameters(self, path: Path) -> list[nn.Parameter]:
