@@ -1,6 +1,7 @@
 """What an architecture looks like: cells as graphs, chains of layers as rows."""
 
 import itertools
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from lightning_nas.plots import style
 FILLS = ("#CDE4F5", "#FCE3B6", "#C9EBDD", "#F3D3E3", "#E3DDF3", "#FFF2A8", "#E4E4E4", "#F6CFC0")
 PLAIN = "#FFFFFF"
 BOX_WIDTH, BOX_HEIGHT, GAP = 1.05, 0.42, 0.16  # inches
-MAX_PER_LINE = 12
+MAX_PER_LINE = 8
 NODE_WIDTH, NODE_DISTANCE, LANE_HEIGHT = 0.7, 1.95, 0.36  # inches
 
 Edge = tuple[int, int, str]
@@ -170,13 +171,11 @@ def _box(axes: Axes, x: float, y: float, width: float, text: str, fill: str) -> 
             zorder=2,
         )
     )
-    axes.text(x, y, text, ha="center", va="center", fontsize=_text_size(text, width), zorder=3)
-
-
-def _text_size(text: str, width: float) -> float:
-    """The common size, or a smaller one with which the text fits (a letter is about 0.6 of its size wide)."""
-    longest = max(map(len, text.split("\n")), default=1) or 1
-    return min(style.TICK_SIZE, 0.92 * width * 72 / (0.6 * longest))
+    # A letter is about 0.6 of its size wide; what is still too long for a line is set smaller.
+    room = 0.92 * width * 72 / 0.6
+    text = textwrap.fill(text, int(room / style.TICK_SIZE), break_long_words=False, break_on_hyphens=False)
+    size = min(style.TICK_SIZE, room / max(map(len, text.split("\n"))))
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, zorder=3)
 
 
 def _tag(axes: Axes, x: float, y: float, text: str, fills: dict[str, str]) -> None:

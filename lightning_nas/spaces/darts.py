@@ -236,7 +236,7 @@ class DARTS(SearchSpace):
     def outline(self, path: Path) -> tuple[Cell, ...]:
         """The normal and the reduction cell."""
         nodes = ("c_{k-2}", "c_{k-1}", *map(str, NODES), "c_{k}")
-        output = tuple((node, len(nodes) - 1, "concat") for node in NODES)
+        output = tuple((node, len(nodes) - 1, "") for node in NODES)
         return tuple(
             Cell(
                 title,

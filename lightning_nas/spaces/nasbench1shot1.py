@@ -308,7 +308,10 @@ class NASBench1Shot1(SearchSpace):
     def outline(self, path: Path) -> tuple[Cell, ...]:
         """The cell; operations are on its nodes."""
         choices, operations = _split(path)
-        names = (f"{node} {OPERATIONS[operation]}" for node, operation in zip(NODES, operations, strict=True))
+        names = (
+            f"{node} {OPERATIONS[operation].removesuffix('-bn-relu')}"
+            for node, operation in zip(NODES, operations, strict=True)
+        )
         edges = (
             (source, node, "") for node, sources in enumerate(_parents(choices), 1) for source in sources
         )
