@@ -70,7 +70,7 @@ class Ranking(Callback):
         pl_module.eval_paths = select_paths(candidates, self.paths)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the criteria, and writes them where the run is a validation."""
+        """Logs the criteria; a validation writes them, a training keeps the scores of the epoch."""
         assert isinstance(pl_module, SupernetModule)
         self._rank(trainer, pl_module, prefix="" if trainer.state.fn == "validate" else None)
 
@@ -90,6 +90,9 @@ class Ranking(Callback):
             report |= vars(density_bias(distance, scores.accuracy, truth))
         logged = {f"ranking/{key}": float(value) for key, value in report.items() if key != "n"}
         module.log_dict(logged, sync_dist=True)
+        if trainer.state.fn == "fit" and trainer.is_global_zero and not trainer.sanity_checking:
+            epoch = f"epoch_{trainer.current_epoch + 1:04d}.csv"
+            _write_epoch(Path(trainer.default_root_dir) / "scores" / epoch, module, scores)
         if prefix is not None and trainer.is_global_zero:
             root = Path(trainer.default_root_dir)
             _write_scores(root / f"{prefix}ranking.csv", module, scores, truth)
@@ -134,6 +137,15 @@ def _write_scores(
             known = "" if truth is None else float(truth[i])
             row = [float(scores.accuracy[i]), float(scores.loss[i]), known, cost.params, cost.macs]
             writer.writerow([module.space.encode(arch), *row])
+
+
+def _write_epoch(path: Path, module: SupernetModule, scores: Scores) -> None:
+    """The scores after some epochs of training."""
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(["arch", "accuracy", "loss"])
+        archs = map(module.space.encode, module.eval_paths)
+        writer.writerows(zip(archs, scores.accuracy.tolist(), scores.loss.tolist(), strict=True))
 
 
 def _write_report(path: Path, report: dict[str, float]) -> None:
