@@ -429,14 +429,19 @@ class Supernet(nn.Module, ABC):
         return {name: own[name] for name in state}
 
     def forward_each(self, x: Tensor, paths: Sequence[Path]) -> Iterator[tuple[int, Tensor]]:
-        """Runs many paths on the same images.
+        """Runs many paths on the same images, those of one functional key once.
 
         Yields:
             The position of a path in ``paths`` and its logits, in an order of the supernet's own. Every logit
             is bitwise that of ``forward``.
         """
+        positions: dict[Hashable, list[int]] = {}
         for position, path in enumerate(paths):
-            yield position, self(x, path)
+            positions.setdefault(self.space.functional_key(path), []).append(position)
+        for alike in positions.values():
+            logits = self(x, paths[alike[0]])
+            for position in alike:
+                yield position, logits
 
 
 class CellSupernet(Supernet):
@@ -461,14 +466,19 @@ class ChainSupernet(Supernet):
         """What ``path`` does at every stage. Paths that agree on a prefix share its activations."""
 
     @abstractmethod
-    def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
-        """The output of stage number ``depth`` under ``choice`` for its input ``x``."""
+    def run_stage(self, depth: int, choice: Hashable, x: Any) -> Any:
+        """What stage number ``depth`` under ``choice`` makes of what the stage before it made.
+
+        The first stage is given the images and the last one returns the logits; between them anything may be
+        handed on.
+        """
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
+        state: Any = x
         for depth, choice in enumerate(self.stages(path)):
-            x = self.run_stage(depth, choice, x)
-        return x
+            state = self.run_stage(depth, choice, state)
+        return cast(Tensor, state)
 
     def forward_each(self, x: Tensor, paths: Sequence[Path]) -> Iterator[tuple[int, Tensor]]:
         """Runs many paths on the same images, every common prefix once, depth first.
@@ -481,13 +491,13 @@ class ChainSupernet(Supernet):
         yield from self._descend(x, [(i, self.stages(path)) for i, path in enumerate(paths)], depth=0)
 
     def _descend(
-        self, x: Tensor, chains: list[tuple[int, Sequence[Hashable]]], depth: int
+        self, state: Any, chains: list[tuple[int, Sequence[Hashable]]], depth: int
     ) -> Iterator[tuple[int, Tensor]]:
         branches: dict[Hashable, list[tuple[int, Sequence[Hashable]]]] = {}
         for position, stages in chains:
             if depth == len(stages):
-                yield position, x
+                yield position, state
             else:
                 branches.setdefault(stages[depth], []).append((position, stages))
         for choice, branch in branches.items():
-            yield from self._descend(self.run_stage(depth, choice, x), branch, depth + 1)
+            yield from self._descend(self.run_stage(depth, choice, state), branch, depth + 1)

@@ -6,15 +6,22 @@ and released code.
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Literal, NamedTuple, cast
+from functools import cache, cached_property, reduce
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Cell, CellSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import (
+    Cell,
+    CellSupernet,
+    ChainSupernet,
+    ParameterSlice,
+    Path,
+    SearchSpace,
+)
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy, conv_norm
 
@@ -203,6 +210,17 @@ def live_edges(path: Path) -> tuple[Edge, ...]:
     return tuple(Edge(edge, path[edge]) for edge in alive if EDGES[edge][0] in fed and EDGES[edge][1] in read)
 
 
+@cache
+def _stages(edges: tuple[Edge, ...]) -> tuple[tuple[Edge, ...], ...]:
+    """For the stem, every node of the first cell and the rest of the network, the edges that it needs."""
+    nodes = range(1, OUTPUT + 1)
+    return (
+        (),
+        *(tuple(edge for edge in edges if EDGES[edge.number][1] == node) for node in nodes),
+        edges,
+    )
+
+
 Expression = tuple[tuple[int, "Expression"], ...]
 """A sum: its terms in ascending order, each an operation applied to a sum, or the input (0, ())."""
 
@@ -317,8 +335,29 @@ def _run(layers: Iterable[nn.Module], x: Tensor, edges: Sequence[Edge]) -> Tenso
     return x
 
 
-class NASBench201Supernet(CellSupernet):
-    """Weights of their own for every operation on every edge of every cell; all else is shared."""
+class FirstCellNode:
+    """A node of the first cell: its value, and what the operations on its outgoing edges made of it so far.
+
+    The first cell of all paths has the same input. So its nodes and edges are what different paths share: the
+    tree of all paths runs 444 operations there instead of 49,796.
+    """
+
+    def __init__(self, value: Tensor | None) -> None:
+        self.value = value
+        self._outputs: dict[Edge, Tensor] = {}
+
+    def output(self, cell: SearchCell, edge: Edge) -> Tensor:
+        """The output of an edge that leaves this node."""
+        if edge not in self._outputs:
+            self._outputs[edge] = cell.operation(*edge)(self.value)
+        return self._outputs[edge]
+
+
+class NASBench201Supernet(ChainSupernet, CellSupernet):
+    """Weights of their own for every operation on every edge of every cell; all else is shared.
+
+    Stages are the stem, the three nodes of the first cell, and all the rest.
+    """
 
     space: NASBench201
 
@@ -331,9 +370,22 @@ class NASBench201Supernet(CellSupernet):
         """All cells from input to output."""
         return [layer for layer in self.layers if isinstance(layer, SearchCell)]
 
-    def forward(self, x: Tensor, path: Path) -> Tensor:
-        """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W); dead edges do not run."""
-        return _run(self.layers, x, live_edges(path))
+    def stages(self, path: Path) -> Sequence[Hashable]:
+        """The stem, the live edges to every node of the first cell, and all live edges."""
+        return _stages(live_edges(path))
+
+    def run_stage(self, depth: int, choice: Hashable, x: Any) -> Any:
+        """The nodes of the first cell, one more at every stage, and at last the logits; dead edges do not run."""
+        stem, cell, *rest = self.layers
+        edges = cast(tuple[Edge, ...], choice)
+        if depth == 0:
+            return (FirstCellNode(stem(x)),)
+        if depth <= OUTPUT:
+            terms = [x[EDGES[edge.number][0]].output(cast(SearchCell, cell), edge) for edge in edges]
+            return (*x, FirstCellNode(reduce(torch.add, terms) if terms else None))
+        source, *_, output = x
+        y = torch.zeros_like(source.value) if output.value is None else output.value
+        return _run(rest, y, edges)
 
     def forward_mixture(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Logits (N x classes) with a weighted sum of operations on every edge (see the base class)."""

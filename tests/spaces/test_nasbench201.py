@@ -242,3 +242,24 @@ def test_mixtures_are_weighted_sums() -> None:
     weights[3] = torch.tensor([0.3, 0.2, 0.0, 0.5, 0.0])
     expected = 0.2 * x + 0.5 * cell.operation(3, 3)(x)
     torch.testing.assert_close(cell.mixture(x, weights, [Edge(3, 1), Edge(3, 3)]), expected)
+
+
+@pytest.mark.slow
+def test_every_different_cell_runs_once_and_the_first_one_shares_its_edges() -> None:
+    """Of 15,625 paths 9,445 run; their first cells run 444 operations on edges instead of 49,796."""
+    supernet = NASBench201(channels=1, cells=1, in_channels=1, image_size=4).build_supernet().eval()
+    assert isinstance(supernet, NASBench201Supernet)
+    first, last = [], []
+    for edge, operations in enumerate(supernet.cells[0].edges):
+        for module in operations.children():
+            module.register_forward_hook(lambda *_, edge=edge: first.append(edge))
+    supernet.layers[-1].register_forward_hook(lambda *_: last.append(1))
+    x = torch.randn(2, 1, 4, 4)
+    with torch.no_grad():
+        outputs = dict(supernet.forward_each(x, list(CIFAR10)))
+        assert len(last) == 9445
+        assert len(first) == 444
+        assert sum(map(len, set(map(live_edges, CIFAR10)))) == 49_796
+        assert sorted(outputs) == list(range(15_625))
+        for position in range(0, 15_625, 97):
+            assert torch.equal(outputs[position], supernet(x, CIFAR10[position]))
