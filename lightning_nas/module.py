@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_nas import checkpoint
 from lightning_nas.errors import NASError
-from lightning_nas.evaluation import PathScores, select_paths
+from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
 from lightning_nas.optim.schedule import Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
 from lightning_nas.standalone import StandaloneModule
@@ -76,6 +77,8 @@ class SupernetModule(LightningModule):
         self.predict_path = None if predict_path is None else self.space.decode(predict_path)
         self.paths: tuple[Path, ...] = ()
         self.eval_paths: Sequence[Path] = select_paths(self.space, paths=100)
+        self.calibration: Calibration | None = None
+        self.partial_scores: PartialScores | None = None
         self._coasting: list[str] = []
         self._weighting: list[RemovableHandle] = []
         self._losses: list[Tensor] = []
@@ -217,13 +220,22 @@ class SupernetModule(LightningModule):
     # ----------------------------------------------------------------------------------------- evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Starts a fresh count for every path."""
-        self.scores = PathScores(len(self.eval_paths)).to(self.device)
+        """Starts a fresh count for every path.
+
+        Raises:
+            NASError: The loss of the training so far is not finite.
+        """
+        if self._losses:
+            self._finite_loss()
+        processes = self.trainer.world_size
+        self.evaluator = PathEvaluator(
+            self.supernet, self.eval_paths, self.global_rank, processes, self.calibration, self.partial_scores
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Scores all of ``eval_paths`` on one batch."""
         images, labels = batch
-        self.scores.update(self.supernet.forward_each(images, self.eval_paths), labels)
+        self.evaluator.update(images, labels, batch_idx, partial(track, self.trainer))
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss and accuracy over the paths."""
@@ -234,7 +246,7 @@ class SupernetModule(LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, split: str) -> None:
-        scores = self.scores.scores()
+        scores = self.evaluator.scores()
         metrics = {
             f"{split}/loss": scores.loss.mean(),
             f"{split}/accuracy": scores.accuracy.mean(),

@@ -39,7 +39,8 @@ def trainer(root: Path, *callbacks: Any, **flags: Any) -> NASTrainer:
 
 
 def digits(**options: Any) -> DigitsDataModule:
-    return DigitsDataModule(**{"train_size": 200, "val_size": 100, "batch_size": 50, "seed": 0, **options})
+    small = {"train_size": 200, "val_size": 100, "batch_size": 50, "eval_batch_size": 100, "seed": 0}
+    return DigitsDataModule(**{**small, **options})
 
 
 class EveryCheckpoint(RunCheckpoint):

@@ -16,6 +16,7 @@ from lightning_nas.cli import main
 CONFIGS = Path(__file__).parents[1] / "configs"
 SPACE = ["-c", str(CONFIGS / "spaces/pooling_small.yaml"), "-c", str(CONFIGS / "data/digits.yaml")]
 TINY = ["--model.space.channels", "[2, 2, 4]", "--data.train_size", "100", "--data.val_size", "100"]
+TINY += ["--data.eval_batch_size", "100"]
 TINY += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 EPOCH = ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"]
 
@@ -181,9 +182,9 @@ def test_a_start_says_only_what_concerns_the_run(tmp_path: Path, caplog: pytest.
 
 
 def test_a_run_is_not_overwritten(finished: Path) -> None:
-    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     assert "already holds a run: continue it from its last.ckpt" in refusal("fit", finished)
-    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
 def test_a_checkpoint_of_another_space_is_refused(finished: Path, tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def arguments(file: str, tmp_path: Path) -> list[str]:
     """The file, with what it needs beside it: a space of published size gets images of that size."""
     kind = file.split("/")[0]
     published = kind == "spaces" and not file.endswith("_small.yaml")
-    data = "data/image_folder.yaml" if published else "data/digits.yaml"
-    parts = {"spaces": "spaces/pooling_small.yaml", "data": data}
+    data = "data/image_folder.yaml" if published or kind == "recipes" else "data/digits.yaml"
+    parts = {"data": data} if kind == "recipes" else {"spaces": "spaces/pooling_small.yaml", "data": data}
     composed = [file if kind == part else default for part, default in parts.items()]
     if kind not in parts:
         composed.append(file)
@@ -45,6 +45,8 @@ def arguments(file: str, tmp_path: Path) -> list[str]:
             "--data.cache_dir",
             str(tmp_path / "cache"),
             "--data.batch_size",
+            "4",
+            "--data.eval_batch_size",
             "4",
             "--ranking.paths",
             "1",

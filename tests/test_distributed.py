@@ -144,9 +144,10 @@ def validate(root: Path, options: dict[str, Any], eval_batch_size: int) -> dict[
     trainer = short_runs.trainer(root / str(rank()), Ranking(), **strategy())
     images = short_runs.digits(eval_batch_size=eval_batch_size)
     [logged] = trainer.validate(module, datamodule=images, verbose=False)
-    scores = module.scores.scores()
+    scores = module.evaluator.scores()
     return {
-        "own images": int(module.scores.images),
+        "images": int(module.evaluator.metric.images),
+        "own paths": len(module.evaluator.share),
         "accuracy": scores.accuracy.tolist(),
         "loss": scores.loss.tolist(),
         "logged": logged,
@@ -269,10 +270,11 @@ def test_running_statistics_are_those_of_the_checkpoint(pair: GlooPair, tmp_path
 def test_validation_counts_every_image_once(
     pair: GlooPair, tmp_path: Path, options: dict[str, Any], eval_batch_size: int
 ) -> None:
-    """Whole batches are dealt to the ranks, so that even batch statistics are those of a single process."""
+    """Every rank scores its paths on all batches, so that even batch statistics are those of a single process."""
     together = pair.run(validate, tmp_path / "ranks", options, eval_batch_size)
     alone = validate(tmp_path / "alone", options, eval_batch_size)
-    assert sum(scored.pop("own images") for scored in together) == alone.pop("own images") == 100
+    assert {scored.pop("images") for scored in together} == {alone.pop("images")} == {100}
+    assert sum(scored.pop("own paths") for scored in together) == alone.pop("own paths")
     for scored in together:
         assert scored["accuracy"] == alone["accuracy"]
         assert scored["loss"] == pytest.approx(alone["loss"], rel=1e-12)

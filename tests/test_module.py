@@ -269,7 +269,7 @@ def test_validation_scores_the_paths(tmp_path: Path) -> None:
     [logged] = short_runs.trainer(tmp_path, logger=False).validate(module, datamodule=data, verbose=False)
     x, y = (torch.cat(parts) for parts in zip(*data.val_dataloader(), strict=True))
     accuracy = [float((module(x, path).argmax(1) == y).float().mean()) * 100 for path in module.eval_paths]
-    assert module.scores.scores().accuracy.tolist() == pytest.approx(accuracy)
+    assert module.evaluator.scores().accuracy.tolist() == pytest.approx(accuracy)
     assert logged["val/accuracy"] == pytest.approx(sum(accuracy) / 2)
     assert logged["val/accuracy_max"] == pytest.approx(max(accuracy))
 

@@ -48,6 +48,7 @@ def test_a_folder_of_photographs_is_trained_on_and_ranked(
         "--data.name",
         "cifar10",
     ]
+    common += ["--data.eval_batch_size", "50"]
     common += ["--data.image_size", "16", "--data.batch_size", "32", "--data.val_fraction", "0.25"]
     common += ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_epochs", "1"]
     common += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]

@@ -1,20 +1,24 @@
 """Ranks the paths of a space by their one-shot scores, and says how far that ranking can be trusted."""
 
 import csv
+import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
+from torch import nn
 
 from lightning_nas.data import ImageDataModule
 from lightning_nas.density import mean_distances, probe_indices
 from lightning_nas.errors import NASError
-from lightning_nas.evaluation import Scores, select_paths
-from lightning_nas.evaluation.selection import ENUMERABLE, PathSelection
+from lightning_nas.evaluation import Calibration, PartialScores, Scores, select_paths
+from lightning_nas.evaluation.selection import ENUMERABLE, PathSelection, stratified_paths
 from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
 from lightning_nas.ranking import TabularBenchmark, density_bias, ranking_metrics
@@ -34,7 +38,11 @@ class Ranking(Callback):
         benchmark: CSV file of ground truth, ``arch,<dataset>,...``; None ranks without comparing. A table of
             the whole space serves its parts too, and of a space too large to enumerate the table holds some.
         dataset: Column of the table; None takes the only one.
-        paths: ``all``, or how many paths to draw; those of the table, where the space is too large to enumerate.
+        paths: ``all``, ``classes`` (one path of every isomorphism class), how many paths to draw, or a file that
+            names them; those of the table, where the space is too large to enumerate.
+        stratified: Draw the paths evenly over the range of ground truth.
+        recalibrate: Training images on which batch-norm statistics are measured anew for every path; 0 leaves them
+            alone. Only for supernets with running statistics.
         probe_size: Validation images on which densities are measured.
     """
 
@@ -43,11 +51,15 @@ class Ranking(Callback):
         benchmark: str | None = None,
         dataset: str | None = None,
         paths: PathSelection = "all",
+        stratified: bool = False,
+        recalibrate: int = 0,
         probe_size: int = 64,
     ) -> None:
         self.benchmark = benchmark
         self.dataset = dataset
         self.paths = paths
+        self.stratified = stratified
+        self.recalibrate = recalibrate
         self.probe_size = probe_size
         self._truth: dict[Architecture, float] | None = None
 
@@ -62,12 +74,54 @@ class Ranking(Callback):
             raise NASError(f"Ranking needs a SupernetModule, not a {type(pl_module).__name__}")
         if stage == "predict":
             return
-        candidates = pl_module.space
+        if self.recalibrate < 0:
+            raise NASError(f"ranking.recalibrate is {self.recalibrate}: valid are numbers of images from 0")
         if self.benchmark is not None:
             self._truth = _ground_truth(self.benchmark, self.dataset, pl_module.space)
-            if pl_module.space.size > ENUMERABLE:
-                candidates = ListedSpace(pl_module.space, tuple(sorted(self._truth)))
-        pl_module.eval_paths = select_paths(candidates, self.paths)
+        pl_module.eval_paths = self._select(pl_module.space)
+
+    def _select(self, space: SearchSpace) -> tuple[Architecture, ...]:
+        if self.stratified:
+            if self._truth is None or not isinstance(self.paths, int):
+                raise NASError(
+                    f"ranking.stratified needs ranking.benchmark and a number of paths, but ranking.paths is {self.paths}"
+                )
+            return stratified_paths(self._truth, self.paths)
+        if self._truth is not None and space.size > ENUMERABLE:
+            space = ListedSpace(space, tuple(sorted(self._truth)))
+        return select_paths(space, self.paths)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prepares the scoring: statistics of batch-norm, and where to continue after an interruption."""
+        assert isinstance(pl_module, SupernetModule)
+        pl_module.calibration = self._calibration(trainer, pl_module)
+        pl_module.partial_scores = self._partial(trainer, pl_module)
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def _calibration(self, trainer: Trainer, module: SupernetModule) -> Calibration | None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not self.recalibrate:
+            return None
+        if not isinstance(data, ImageDataModule):
+            raise NASError("ranking.recalibrate needs a datamodule, which knows the training images")
+        images, _ = data.training_images(self.recalibrate)
+        return Calibration(module.supernet, images.to(module.device).split(data.eval_batch_size))
+
+    def _partial(self, trainer: Trainer, module: SupernetModule) -> PartialScores | None:
+        """Where an interrupted validation continues; one within a training is short and begins anew."""
+        if trainer.state.fn == "fit":
+            return None
+        settings = {
+            "weights": _digest(module.supernet),
+            "ranking.paths": _digest_of_paths(module),
+            "ranking.recalibrate": self.recalibrate,
+            "model.norm": str(module.supernet.norm),
+            "number of processes": trainer.world_size,
+            **_batches(trainer),
+        }
+        name = f"{trainer.state.fn}.partial" + (f"-{trainer.global_rank}" if trainer.world_size > 1 else "")
+        return PartialScores(Path(trainer.default_root_dir) / name, settings)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the criteria; a validation writes them, a training keeps the scores of the epoch."""
@@ -81,7 +135,7 @@ class Ranking(Callback):
 
     def _rank(self, trainer: Trainer, module: SupernetModule, prefix: str | None) -> None:
         """Logs the criteria; with a prefix measures densities too, and writes everything."""
-        scores, truth = module.scores.scores(), self._truth_of(module)
+        scores, truth = module.evaluator.scores(), self._truth_of(module)
         distance = None if prefix is None else self._mean_distance(trainer, module)
         report: dict[str, float] = {"n": len(module.eval_paths)}
         if truth is not None:
@@ -98,11 +152,23 @@ class Ranking(Callback):
             _write_scores(root / f"{prefix}ranking.csv", module, scores, truth)
             if distance is not None:
                 _write_distances(root / "density.csv", module, distance)
-            _write_report(root / f"{prefix}ranking.json", report)
+            _write_report(root / f"{prefix}ranking.json", report, self._settings(trainer, module))
             best = int(scores.accuracy.argmax())
             arch = module.space.encode(module.eval_paths[best])
             table = root / f"{prefix}ranking.csv"
             rank_zero_info(f"Ranked first: {arch} ({scores.accuracy[best]:.1f} %). All paths are in {table}")
+        if prefix is not None:
+            module.evaluator.finish()
+
+    def _settings(self, trainer: Trainer, module: SupernetModule) -> dict[str, str | int]:
+        """On what the scores depend beside the weights."""
+        norm = module.supernet.norm
+        statistics = "batch" if not norm.running_stats else "recalibrated" if self.recalibrate else "running"
+        return {
+            "batch_norm": statistics,
+            "recalibration_images": self.recalibrate,
+            **{key.rpartition(".")[2]: value for key, value in _batches(trainer).items()},
+        }
 
     def _truth_of(self, module: SupernetModule) -> NDArray[np.float64] | None:
         if self._truth is None:
@@ -118,6 +184,29 @@ class Ranking(Callback):
         images, labels = data.validation_images(probe_indices(data.num_val, self.probe_size, seed=0))
         distance = mean_distances(module.supernet, tuple(module.space), images, labels, "functional")
         return distance[[module.space.index(path) for path in module.eval_paths]]
+
+
+def _batches(trainer: Trainer) -> dict[str, int]:
+    """How the images were put together, which matters where batch-norm uses the statistics of the batch."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    batches = trainer.num_test_batches if trainer.state.fn == "test" else trainer.num_val_batches
+    size = {"data.eval_batch_size": data.eval_batch_size} if isinstance(data, ImageDataModule) else {}
+    return size | {"number of batches": int(np.sum(batches))}
+
+
+def _digest(module: nn.Module) -> str:
+    """A fingerprint of weights and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_paths(module: SupernetModule) -> str:
+    return (
+        f"{len(module.eval_paths)} paths {hashlib.sha256(str(module.eval_paths).encode()).hexdigest()[:16]}"
+    )
 
 
 def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[Architecture, float]:
@@ -148,9 +237,10 @@ def _write_epoch(path: Path, module: SupernetModule, scores: Scores) -> None:
         writer.writerows(zip(archs, scores.accuracy.tolist(), scores.loss.tolist(), strict=True))
 
 
-def _write_report(path: Path, report: dict[str, float]) -> None:
+def _write_report(path: Path, report: dict[str, float], settings: dict[str, str | int]) -> None:
     # NaN is not JSON.
-    plain = {key: None if math.isnan(value) else value for key, value in report.items()}
+    plain: dict[str, Any] = {key: None if math.isnan(value) else value for key, value in report.items()}
+    plain["evaluation"] = settings
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(plain, indent=2) + "\n")
 

@@ -129,15 +129,26 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def val_dataloader(self) -> Iterable[Batch]:
-        """Validation batches of this process."""
+        """All validation batches: processes share the paths, not the images."""
 
     @abstractmethod
     def test_dataloader(self) -> Iterable[Batch]:
-        """Test batches of this process."""
+        """All test batches."""
 
+    @abstractmethod
     def predict_dataloader(self) -> Iterable[Batch]:
-        """The test batches."""
-        return self.test_dataloader()
+        """The test batches of this process."""
+
+    @abstractmethod
+    def training_images(self, number: int) -> Batch:
+        """The first images of the training split, normalised and not augmented.
+
+        Args:
+            number: How many, at most all there are. The split is in random order.
+
+        Returns:
+            The images, float32, ``number x C x H x W``, and their labels, int64, ``number``.
+        """
 
     @abstractmethod
     def validation_images(self, indices: Sequence[int]) -> Batch:
@@ -203,6 +214,21 @@ class ResidentDataModule(ImageDataModule):
         statistics = channel_statistics(train[0])
         return ImageSet(*train, *statistics), ImageSet(*val, *statistics), ImageSet(*test, *statistics)
 
+    def setup(self, stage: str) -> None:
+        """Looks at the splits before anything is trained.
+
+        Raises:
+            NASError: A split that is evaluated has fewer images than a batch of it.
+        """
+        split, images = (
+            ("validation", self._splits[1]) if stage in ("fit", "validate") else ("test", self._splits[2])
+        )
+        if len(images) < self.eval_batch_size:
+            raise NASError(
+                f"eval_batch_size is {self.eval_batch_size}, but the {split} split has {len(images)} images; it must "
+                f"be at most {len(images)}."
+            )
+
     def train_dataloader(self) -> ResidentLoader:
         """Shuffled and augmented training batches of this process, from where a checkpoint left off."""
         self._train_loader = ResidentLoader(
@@ -232,12 +258,20 @@ class ResidentDataModule(ImageDataModule):
         self._restored = state_dict
 
     def val_dataloader(self) -> EvaluationLoader:
-        """Validation batches of this process."""
-        return EvaluationLoader(self._splits[1], self.eval_batch_size, self.rank, self.world_size)
+        """All validation batches."""
+        return EvaluationLoader(self._splits[1], self.eval_batch_size)
 
     def test_dataloader(self) -> EvaluationLoader:
-        """Test batches of this process."""
+        """All test batches."""
+        return EvaluationLoader(self._splits[2], self.eval_batch_size)
+
+    def predict_dataloader(self) -> EvaluationLoader:
+        """The test batches of this process."""
         return EvaluationLoader(self._splits[2], self.eval_batch_size, self.rank, self.world_size)
+
+    def training_images(self, number: int) -> Batch:
+        """The first images of the training split, see ``ImageDataModule``."""
+        return self._splits[0].batch(slice(number))
 
     def validation_images(self, indices: Sequence[int]) -> Batch:
         """Chosen images of the validation split, see ``ImageDataModule``."""

@@ -25,10 +25,9 @@ class Scores:
 
 
 class PathScores(Metric):
-    """Adds up losses and hits of P paths over batches, on the device and, under DDP, over all ranks.
+    """Adds up losses and hits of P paths over batches, on the device; each path on one rank.
 
-    Sums are float64 and int64, so that the order of batches and the number of ranks change no digit that
-    anybody reads.
+    Nothing waits for the device before the sums are asked for.
     """
 
     full_state_update = False
@@ -40,19 +39,30 @@ class PathScores(Metric):
         super().__init__()
         self.add_state("loss", torch.zeros(num_paths, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("hits", torch.zeros(num_paths, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # Every rank sees all images.
+        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="max")
 
     def update(self, outputs: Iterable[tuple[int, Tensor]], labels: Tensor) -> None:
         """Adds one batch.
 
         Args:
-            outputs: Position of a path and its logits (N x classes), once for every path.
+            outputs: Position of a path and its logits (N x classes), once for every path of this rank.
             labels: Classes of the images, shape (N,).
         """
         for position, logits in outputs:
             self.loss[position] += F.cross_entropy(logits.float(), labels, reduction="sum")
             self.hits[position] += (logits.argmax(1) == labels).sum()
         self.images += len(labels)
+
+    def sums(self) -> dict[str, Tensor]:
+        """The sums of this rank so far, on the CPU."""
+        return {name: getattr(self, name).detach().cpu() for name in ("loss", "hits", "images")}
+
+    def restore(self, sums: dict[str, Tensor]) -> None:
+        """Goes on from earlier sums."""
+        self.update((), torch.empty(0))  # or torchmetrics warns, if there is nothing left to do
+        for name, value in sums.items():
+            getattr(self, name).copy_(value)
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Hits in percent and mean loss per path over all images so far, each of shape (P,)."""
@@ -61,4 +71,5 @@ class PathScores(Metric):
     def scores(self) -> Scores:
         """Accuracy and mean loss per path over all images so far."""
         accuracy, loss = self.compute()
-        return Scores(accuracy.cpu().numpy(), loss.cpu().numpy())
+        # torchmetrics makes a scalar of a vector of one path.
+        return Scores(accuracy.cpu().numpy().reshape(-1), loss.cpu().numpy().reshape(-1))

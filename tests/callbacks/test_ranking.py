@@ -20,6 +20,8 @@ SPACE = Pooling(blocks=(2, 2, 2), channels=(2, 2, 4), in_channels=1, image_size=
 KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
 KEYS += ["top1_ground_truth", "top5_ground_truth", "top10_ground_truth"]
 KEYS += ["density_bias", "density_vs_score", "density_vs_ground_truth"]
+# On what the scores of `short_runs.digits()` depend beside the weights.
+BATCHES = {"batch_norm": "batch", "recalibration_images": 0, "eval_batch_size": 100, "number of batches": 1}
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def validate(root: Path, ranking: Ranking, space: Any = SPACE, verb: str = "vali
 
 def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
     module = validate(tmp_path, Ranking(table, probe_size=16))
-    scores = module.scores.scores()
+    scores = module.evaluator.scores()
     found = rows(tmp_path / "ranking.csv")
     assert list(found[0]) == ["arch", "accuracy", "loss", "ground_truth", "params", "macs"]
     assert [row["arch"] for row in found] == [SPACE.encode(path) for path in SPACE]
@@ -63,6 +65,7 @@ def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
     distance = mean_distances(module.supernet, tuple(SPACE), *probe, "functional")
     assert [float(row["mean_distance"]) for row in rows(tmp_path / "density.csv")] == pytest.approx(distance)
     report = json.loads((tmp_path / "ranking.json").read_text())
+    assert report.pop("evaluation") == BATCHES
     assert list(report) == KEYS
     expected = ranking_metrics(scores.accuracy, truth) | vars(density_bias(distance, scores.accuracy, truth))
     assert report == {
@@ -72,7 +75,7 @@ def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
 
 def test_without_ground_truth_only_the_number_of_paths_is_reported(tmp_path: Path) -> None:
     validate(tmp_path, Ranking())
-    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 15}
+    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 15, "evaluation": BATCHES}
     assert {row["ground_truth"] for row in rows(tmp_path / "ranking.csv")} == {""}
     assert len(rows(tmp_path / "density.csv")) == 15
 
@@ -90,13 +93,13 @@ def test_a_sample_of_the_paths(tmp_path: Path, table: str) -> None:
 
 def test_spaces_without_end_are_ranked_without_densities(tmp_path: Path) -> None:
     validate(tmp_path, Ranking(paths=5), space=Toy(layers=30))
-    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 5}
+    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 5, "evaluation": BATCHES}
     assert not (tmp_path / "density.csv").exists()
 
 
 def test_test_scores_the_test_split_into_files_of_its_own(tmp_path: Path) -> None:
     module = validate(tmp_path, Ranking(), verb="test")
-    assert int(module.scores.images) == 1797 - 300
+    assert int(module.evaluator.metric.images) == 1797 - 300
     assert (tmp_path / "test_ranking.csv").exists()
     assert not (tmp_path / "ranking.csv").exists()
 

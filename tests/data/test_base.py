@@ -96,7 +96,7 @@ def test_processes_get_their_share() -> None:
     for (x, _), ((even, _), (odd, _)) in zip(single.train_dataloader(), parts, strict=True):
         assert torch.equal(x[0::2], even)
         assert torch.equal(x[1::2], odd)
-    assert [[len(y) for _, y in share.val_dataloader()] for share in shares] == [[20, 10], [20]]
+    assert [[len(y) for _, y in share.val_dataloader()] for share in shares] == [[20, 20, 10]] * 2
 
 
 def test_seed_of_seed_everything_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,3 +31,10 @@ def test_sums_are_wide_enough_for_any_dataset() -> None:
     metric.images += 2**40
     metric.update([(0, logits)], torch.tensor([0]))
     assert int(metric.hits) == int(metric.images) == 2**40 + 1
+
+
+def test_a_single_path_has_vectors_too() -> None:
+    metric = PathScores(1)
+    metric.update([(0, torch.tensor([[9.0, 0.0]]))], torch.tensor([0]))
+    assert metric.scores().accuracy.tolist() == [100.0]
+    assert metric.scores().loss.shape == (1,)
