@@ -69,10 +69,10 @@ class TabularBenchmark:
             NASError: The file is missing or empty, or something in it is no such table.
         """
         path = Path(path)
-        header, lines, rows = _read_cells(path)
+        header, lines, rows = read_cells(path, "benchmark table")
         datasets = _check_header(path, header)
         cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-        archs = _check_archs(path, cells.pop("arch"), lines)
+        archs = check_archs(path, cells.pop("arch"), lines)
         numbers = {name: _numbers(path, name, column, lines) for name, column in cells.items()}
         return cls(
             path=path,
@@ -236,19 +236,27 @@ def write_table(path: Path, dataset: str, rows: Iterable[TableRow]) -> None:
     ).write(path)
 
 
-def _read_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """The header, and the line number and the cells of every row."""
+def read_cells(path: Path, kind: str) -> tuple[list[str], list[int], list[list[str]]]:
+    """The header of a CSV file, and the line number and the cells of every row.
+
+    Args:
+        path: The file.
+        kind: What it is, for the error messages.
+
+    Raises:
+        NASError: The file is missing, empty or no CSV file, or a row is shorter or longer than the header.
+    """
     try:
         # Spreadsheet programs put a byte order mark in front, which "utf-8-sig" takes off.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except FileNotFoundError:
-        raise NASError(f"benchmark table {path} does not exist; give the path of a CSV file.") from None
+        raise NASError(f"{kind} {path} does not exist; give the path of a CSV file.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NASError(f"benchmark table {path} cannot be read as a CSV file: {error}.") from error
+        raise NASError(f"{kind} {path} cannot be read as a CSV file: {error}.") from error
     if len(table) < 2:
-        raise NASError(f"benchmark table {path} is empty; it needs a header and one row per architecture.")
+        raise NASError(f"{kind} {path} is empty; it needs a header and one row per architecture.")
     (_, header), *rows = table
     for line, row in rows:
         if len(row) != len(header):
@@ -256,12 +264,17 @@ def _read_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
     return header, [line for line, _ in rows], [row for _, row in rows]
 
 
-def _check_header(path: Path, header: Sequence[str]) -> list[str]:
-    """The dataset columns."""
+def check_names(path: Path, header: Sequence[str]) -> None:
+    """Refuses a header in which a name stands twice or ``arch`` is missing."""
     if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise NASError(f"{path} has the column {twice[0]!r} more than once; every column needs its own name.")
     if "arch" not in header:
         raise NASError(f"{path} has the columns {', '.join(header)}, but needs one named arch.")
+
+
+def _check_header(path: Path, header: Sequence[str]) -> list[str]:
+    """The dataset columns."""
+    check_names(path, header)
     datasets = [name for name in header if name not in ("arch", *COSTS) and not name.endswith(STD)]
     for name in header:
         if name.endswith(STD) and name.removesuffix(STD) not in datasets:
@@ -273,7 +286,8 @@ def _check_header(path: Path, header: Sequence[str]) -> list[str]:
     return datasets
 
 
-def _check_archs(path: Path, archs: tuple[str, ...], lines: Sequence[int]) -> tuple[str, ...]:
+def check_archs(path: Path, archs: tuple[str, ...], lines: Sequence[int]) -> tuple[str, ...]:
+    """The architectures of a table; refuses one without a name and one that stands twice."""
     seen: dict[str, int] = {}
     for arch, line in zip(archs, lines, strict=True):
         if not arch:

@@ -77,6 +77,26 @@ def kendall_tau(scores: ArrayLike, truth: ArrayLike) -> float:
     return math.nan if _incomparable(scores, truth) else float(stats.kendalltau(scores, truth).statistic)
 
 
+def kendall_tau_a(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Kendall's rank correlation in the tau-a form: concordant minus discordant pairs, over all pairs.
+
+    Tied pairs count in the denominator only, so that ties on either side keep it below 1. Arguments, NaN and
+    errors as in :func:`kendall_tau`.
+
+    Example:
+        >>> round(kendall_tau_a([1, 1, 2], [1, 2, 3]), 4)
+        0.6667
+    """
+    scores, truth = paired(scores, truth)
+    if _incomparable(scores, truth):
+        return math.nan
+    n, m = len(truth), min(len(np.unique(scores)), len(np.unique(truth)))
+    # scipy has no tau-a, but tau-c divides the same difference by another number.
+    tau_c = stats.kendalltau(scores, truth, variant="c").statistic
+    difference = round(tau_c * n**2 * (m - 1) / m / 2)
+    return float(difference / (n * (n - 1) / 2))
+
+
 def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
     """Pearson's linear correlation, from -1 to 1. Arguments and errors as in :func:`kendall_tau`.
 
@@ -95,7 +115,7 @@ def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
     return pearson(stats.rankdata(scores), stats.rankdata(truth))
 
 
-def _ranking(values: Floats) -> NDArray[np.intp]:
+def ranking(values: Floats) -> NDArray[np.intp]:
     """Indices from best to worst, ties by the lower index."""
     return np.argsort(-values, kind="stable")
 
@@ -132,14 +152,14 @@ def precision_at_top(scores: ArrayLike, truth: ArrayLike, percent: float) -> flo
     """
     scores, truth = paired(scores, truth)
     k = _count(percent, len(truth))
-    return math.nan if len(truth) < 2 else _overlap(_ranking(scores)[:k], _ranking(truth)[:k])
+    return math.nan if len(truth) < 2 else _overlap(ranking(scores)[:k], ranking(truth)[:k])
 
 
 def precision_at_bottom(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
     """P@bottomK: as :func:`precision_at_top`, of the K worst."""
     scores, truth = paired(scores, truth)
     k = _count(percent, len(truth))
-    return math.nan if len(truth) < 2 else _overlap(_ranking(scores)[-k:], _ranking(truth)[-k:])
+    return math.nan if len(truth) < 2 else _overlap(ranking(scores)[-k:], ranking(truth)[-k:])
 
 
 def _true_ranks_of_best_scored(scores: ArrayLike, truth: ArrayLike, percent: float) -> Floats:
@@ -149,8 +169,8 @@ def _true_ranks_of_best_scored(scores: ArrayLike, truth: ArrayLike, percent: flo
     if n < 2:
         return np.array([math.nan])
     ranks = np.empty(n)
-    ranks[_ranking(truth)] = np.arange(1, n + 1) / n
-    return ranks[_ranking(scores)[:k]]
+    ranks[ranking(truth)] = np.arange(1, n + 1) / n
+    return ranks[ranking(scores)[:k]]
 
 
 def best_rank(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
@@ -187,7 +207,57 @@ def top_ground_truth(scores: ArrayLike, truth: ArrayLike, k: int) -> float:
     if k < 1:
         raise NASError(f"k is {k}, but at least 1 path is needed.")
     scores, truth = paired(scores, truth)
-    return float(truth[_ranking(scores)[:k]].mean()) if len(truth) else math.nan
+    return float(truth[ranking(scores)[:k]].mean()) if len(truth) else math.nan
+
+
+def best_ground_truth(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
+    """BestAcc@K: the highest ground truth among the K best-scored. Otherwise as :func:`precision_at_top`."""
+    scores, truth = paired(scores, truth)
+    k = _count(percent, len(truth))
+    return float(truth[ranking(scores)[:k]].max()) if len(truth) > 1 else math.nan
+
+
+def worst_ground_truth(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
+    """WorstAcc@K: the lowest ground truth among the K best-scored. Otherwise as :func:`precision_at_top`."""
+    scores, truth = paired(scores, truth)
+    k = _count(percent, len(truth))
+    return float(truth[ranking(scores)[:k]].min()) if len(truth) > 1 else math.nan
+
+
+def kendall_tau_of_top(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
+    """tau-b among the K best-scored paths alone. Otherwise as :func:`precision_at_top`."""
+    scores, truth = paired(scores, truth)
+    top = ranking(scores)[: _count(percent, len(truth))]
+    return kendall_tau(scores[top], truth[top])
+
+
+def kendall_tau_of_bottom(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
+    """tau-b among the K worst-scored paths alone. Otherwise as :func:`precision_at_top`."""
+    scores, truth = paired(scores, truth)
+    bottom = ranking(scores)[-_count(percent, len(truth)) :]
+    return kendall_tau(scores[bottom], truth[bottom])
+
+
+def mean_scores(scores: ArrayLike) -> Floats:
+    """The mean score of every path over several supernets, which outranks a single one.
+
+    Args:
+        scores: Shape (supernets, n). A path that one supernet could not score is NaN in the mean: the worst.
+
+    Raises:
+        NASError: The shape is another.
+
+    Example:
+        >>> mean_scores([[50, 60], [52, 61]]).tolist()
+        [51.0, 60.5]
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if table.ndim != 2 or not len(table):
+        raise NASError(
+            f"scores have shape {table.shape}, but (supernets, paths) with one supernet or more is needed."
+        )
+    mean: Floats = table.mean(axis=0)
+    return mean
 
 
 def ranking_metrics(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:

@@ -1,6 +1,7 @@
 import math
 import warnings
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import metrics
+from lightning_nas.ranking.benchmark import TabularBenchmark
+from lightning_nas.spaces import NASBench201
 
 # Eight paths with one tie in the truth and one in the scores.
 TRUTH_8 = [93.1, 91.0, 94.2, 90.5, 92.3, 88.0, 94.0, 91.0]
@@ -46,6 +49,14 @@ def slow_tau_b(scores: list[float], truth: list[float]) -> float:
     return float((concordant - discordant) / math.sqrt(product)) if product else math.nan
 
 
+def slow_tau_a(scores: list[float], truth: list[float]) -> float:
+    if len(set(scores)) < 2 or len(set(truth)) < 2:
+        return math.nan
+    pairs = list(combinations(range(len(truth)), 2))
+    signs = [np.sign(scores[i] - scores[j]) * np.sign(truth[i] - truth[j]) for i, j in pairs]
+    return float(sum(signs) / len(pairs))
+
+
 def slow_pearson(a: list[float], b: list[float]) -> float:
     n = len(a)
     if n < 2:
@@ -81,9 +92,15 @@ def test_correlations_equal_their_definitions(pair: tuple[list[float], list[floa
             metrics.kendall_tau(scores, truth),
             metrics.spearman(scores, truth),
             metrics.pearson(scores, truth),
+            metrics.kendall_tau_a(scores, truth),
         )
     ranks = slow_average_ranks(scores), slow_average_ranks(truth)
-    expected = slow_tau_b(scores, truth), slow_pearson(*ranks), slow_pearson(scores, truth)
+    expected = (
+        slow_tau_b(scores, truth),
+        slow_pearson(*ranks),
+        slow_pearson(scores, truth),
+        slow_tau_a(scores, truth),
+    )
     assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
@@ -123,6 +140,40 @@ def test_sets_of_eight_paths_by_hand(
     assert metrics.precision_at_bottom(SCORES_8, TRUTH_8, percent) == bottom
     assert metrics.best_rank(SCORES_8, TRUTH_8, percent) == best
     assert metrics.worst_rank(SCORES_8, TRUTH_8, percent) == worst
+
+
+def test_tau_a_of_eight_paths_by_hand() -> None:
+    # 24 concordant and 2 discordant of 28 pairs, the other two tied.
+    assert metrics.kendall_tau_a(SCORES_8, TRUTH_8) == (24 - 2) / 28
+
+
+def test_parameters_as_score_on_nasbench201(data_root: Path) -> None:
+    space = NASBench201()
+    table = TabularBenchmark.read(data_root / "benchmarks/nasbench201.csv")
+    params = [space.cost(path).params for path in space]
+    truth = {name: list(table.column(name).values()) for name in table.datasets}
+    assert metrics.kendall_tau(params, truth["cifar10"]) == pytest.approx(0.57766, abs=5e-6)
+    assert metrics.kendall_tau_a(params, truth["cifar10"]) == pytest.approx(0.55200, abs=5e-6)
+    assert metrics.kendall_tau(params, truth["cifar100"]) == pytest.approx(0.5529, abs=5e-5)
+    assert metrics.kendall_tau(params, truth["imagenet16_120"]) == pytest.approx(0.5199, abs=5e-5)
+    spearmans = [metrics.spearman(params, values) for values in truth.values()]
+    assert spearmans == pytest.approx([0.7522, 0.7273, 0.6910], abs=5e-5)
+
+
+def test_best_and_worst_of_the_best_scored() -> None:
+    # The four best scores are those of paths 2, 4, 6 and 0, and the four worst those of 1, 7, 3 and 5.
+    assert metrics.best_ground_truth(SCORES_8, TRUTH_8, 50) == 94.2
+    assert metrics.worst_ground_truth(SCORES_8, TRUTH_8, 50) == 92.3
+    assert metrics.kendall_tau_of_top(SCORES_8, TRUTH_8, 50) == pytest.approx(0.182574, abs=1e-6)
+    assert metrics.kendall_tau_of_bottom(SCORES_8, TRUTH_8, 50) == pytest.approx(0.912871, abs=1e-6)
+
+
+def test_mean_over_supernets() -> None:
+    found = metrics.mean_scores([[1, 5, math.nan], [3, 6, 7]])
+    assert found.tolist()[:2] == [2, 5.5]
+    assert math.isnan(found[2])
+    with pytest.raises(NASError, match=r"scores have shape \(3,\)"):
+        metrics.mean_scores([1, 2, 3])
 
 
 def test_five_paths_by_hand() -> None:
@@ -198,7 +249,7 @@ def test_too_few_paths_give_nan(truth: list[float]) -> None:
         assert value == pytest.approx(expected if name.startswith("top") else math.nan, nan_ok=True)
 
 
-@pytest.mark.parametrize("name", ["kendall_tau", "spearman", "pearson", "ranking_metrics"])
+@pytest.mark.parametrize("name", ["kendall_tau", "kendall_tau_a", "spearman", "pearson", "ranking_metrics"])
 def test_wrong_vectors_are_refused(name: str) -> None:
     metric = getattr(metrics, name)
     with pytest.raises(NASError, match=r"scores have shape \(3,\), but ground truth has shape \(2,\)"):
