@@ -1,0 +1,110 @@
+"""Whom a ranking favours: large or small architectures, and which operations."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from lightning_nas.plots import style
+
+
+def rank_difference(
+    differences_by_name: Mapping[str, ArrayLike],
+    taus_by_name: Mapping[str, ArrayLike],
+    labels: Sequence[str],
+) -> Figure:
+    """Mean rank difference and Kendall's tau inside groups of similar complexity.
+
+    After Fig. 5 of Ning et al., "Evaluating Efficient Performance Estimators of Neural Architectures" (2021).
+
+    Args:
+        differences_by_name: For every score, the mean of rank in the ground truth minus rank by score in every
+            group, shape (groups,).
+        taus_by_name: For every score, Kendall's tau inside every group, shape (groups,).
+        labels: Names of the groups, from the smallest architectures to the largest.
+    """
+    figure = style.new_figure(9, 3.6)
+    left, right = figure.subplots(1, 2)
+    _bars(left, differences_by_name, labels)
+    _bars(right, taus_by_name, labels)
+    left.axhline(0, color=style.NEUTRAL, linewidth=1)
+    right.axhline(0, color=style.NEUTRAL, linewidth=1)
+    style.tidy(left, "bias: above 0 is overrated", "complexity", "mean rank difference")
+    style.tidy(right, "order inside a group", "complexity", "Kendall tau")
+    left.legend(fontsize=style.TICK_SIZE, frameon=False)
+    return figure
+
+
+def operation_bias(
+    names: Sequence[str], truth_increase: ArrayLike, score_increase: ArrayLike, bias: ArrayLike
+) -> Figure:
+    """How often replacing one choice by another raises the ground truth and the score, as three heat maps.
+
+    After Fig. A11 to A13 of Ning et al. (see :func:`rank_difference`).
+
+    Args:
+        names: Names of the choices, m of them.
+        truth_increase: Share of pairs with higher ground truth after replacing the choice of the row by that of
+            the column, shape (m, m); NaN stays empty.
+        score_increase: The same of the score.
+        bias: The second minus the first.
+    """
+    side = 1.6 + 0.55 * len(names)
+    figure = style.new_figure(3 * side, side)
+    panels = figure.subplots(1, 3)
+    _heat_map(panels[0], "ground truth increases", names, truth_increase, "viridis", (0, 1), "{:.2f}")
+    _heat_map(panels[1], "score increases", names, score_increase, "viridis", (0, 1), "{:.2f}")
+    values = np.asarray(bias, dtype=np.float64)
+    # White is no bias, whatever the largest one is.
+    largest = max(0.05, float(np.nanmax(np.abs(values), initial=0)))
+    _heat_map(
+        panels[2], "bias: score - ground truth", names, values, "RdBu_r", (-largest, largest), "{:+.2f}"
+    )
+    panels[0].set_ylabel("replaced", fontsize=style.LABEL_SIZE)
+    for axes in panels[1:]:
+        axes.tick_params(labelleft=False)
+    return figure
+
+
+def _bars(axes: Axes, values_by_name: Mapping[str, ArrayLike], labels: Sequence[str]) -> None:
+    positions, width = np.arange(len(labels)), 0.8 / len(values_by_name)
+    for i, (name, colour) in enumerate(style.colours(values_by_name).items()):
+        offset = (i - (len(values_by_name) - 1) / 2) * width
+        heights = np.asarray(values_by_name[name], dtype=np.float64)
+        axes.bar(positions + offset, heights, width, color=colour, label=name)
+    axes.set_xticks(positions, labels)
+
+
+def _heat_map(
+    axes: Axes,
+    title: str,
+    names: Sequence[str],
+    values: ArrayLike,
+    colours: str,
+    bounds: tuple[float, float],
+    form: str,
+) -> None:
+    table = np.asarray(values, dtype=np.float64)
+    image = axes.imshow(table, cmap=colours, vmin=bounds[0], vmax=bounds[1])
+    axes.set_title(title, fontsize=style.TITLE_SIZE)
+    axes.set_xlabel("replaced by", fontsize=style.LABEL_SIZE)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=style.TICK_SIZE)
+    axes.set_yticks(range(len(names)), names, fontsize=style.TICK_SIZE)
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            axes.text(
+                column,
+                row,
+                form.format(value),
+                ha="center",
+                va="center",
+                fontsize=style.TICK_SIZE - 1,
+                color=_readable_on(image.cmap(image.norm(value))),
+            )
+
+
+def _readable_on(colour: Sequence[float]) -> str:
+    red, green, blue = colour[:3]
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

@@ -1,0 +1,118 @@
+"""All criteria of one score by name."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lightning_nas.ranking import metrics
+from lightning_nas.ranking.chunks import CHUNKS, chunk_sample
+from lightning_nas.ranking.complexity import complexity_bias, complexity_bias_by_group
+from lightning_nas.ranking.isomorphism import class_spread, post_deisomorphism, representatives
+from lightning_nas.ranking.levels import kendall_tau_within_levels, sparse_kendall_tau
+from lightning_nas.ranking.metrics import finite_vector, paired
+from lightning_nas.ranking.pareto import pareto_gap
+
+PERCENTS = (1, 5, 10)
+AT_PERCENT = {
+    "p_at_top": metrics.precision_at_top,
+    "p_at_bottom": metrics.precision_at_bottom,
+    "br_at": metrics.best_rank,
+    "wr_at": metrics.worst_rank,
+    "best_ground_truth_at": metrics.best_ground_truth,
+    "worst_ground_truth_at": metrics.worst_ground_truth,
+    "kendall_tau_of_top": metrics.kendall_tau_of_top,
+    "kendall_tau_of_bottom": metrics.kendall_tau_of_bottom,
+}
+LEVEL = 1.0  # percent points of accuracy
+
+
+def ranking_report(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+    """Every criterion that needs nothing but scores and ground truth.
+
+    Args:
+        scores: One-shot scores, higher is better, shape (n,); NaN counts as the worst.
+        truth: Ground truth in percent, shape (n,).
+
+    Returns:
+        ``n``, ``unscored`` (how many scores are NaN), correlations, criteria at 1, 5 and 10 percent, tau of chunk
+        samples (400 chunks) and with levels of 1 percent point, and mean ground truth of the best-scored paths.
+
+    Raises:
+        NASError: The lengths differ, or a ground truth is not finite.
+    """
+    raw = np.asarray(scores, dtype=np.float64)
+    scores, truth = paired(raw, truth)
+    found: dict[str, float] = {
+        "n": len(truth),
+        "unscored": int(np.isnan(raw).sum()),
+        "kendall_tau": metrics.kendall_tau(scores, truth),
+        "kendall_tau_a": metrics.kendall_tau_a(scores, truth),
+        "spearman": metrics.spearman(scores, truth),
+        "pearson": metrics.pearson(scores, truth),
+    }
+    for name, criterion in AT_PERCENT.items():
+        found |= {f"{name}_{percent}": criterion(scores, truth, percent) for percent in PERCENTS}
+    found |= {f"top{k}_ground_truth": metrics.top_ground_truth(scores, truth, k) for k in (1, 5, 10)}
+    for mode in ("equal_count", "equal_width"):
+        sample = chunk_sample(truth, CHUNKS, mode)
+        found[f"kendall_tau_of_chunks_{mode}"] = metrics.kendall_tau(scores[sample], truth[sample])
+    found["sparse_kendall_tau"] = sparse_kendall_tau(scores, truth, LEVEL)
+    found["kendall_tau_within_levels"] = kendall_tau_within_levels(scores, truth, LEVEL)
+    return found
+
+
+def complexity_report(
+    scores: ArrayLike, truth: ArrayLike, complexity: ArrayLike, groups: int = 5
+) -> dict[str, float]:
+    """What the score does to large and small architectures.
+
+    Args:
+        scores: One-shot scores, higher is better, shape (n,); NaN counts as the worst.
+        truth: Ground truth, shape (n,).
+        complexity: Parameters or multiply-adds, shape (n,).
+        groups: Number of complexity groups.
+
+    Raises:
+        NASError: The lengths differ, or a ground truth or complexity is not finite.
+    """
+    found = {
+        "complexity_bias": complexity_bias(scores, truth, complexity),
+        "complexity_bias_with_ties": complexity_bias(scores, truth, complexity, count_ties=True),
+        "pareto_gap": pareto_gap(scores, truth, complexity),
+    }
+    for number, group in enumerate(complexity_bias_by_group(scores, truth, complexity, groups), start=1):
+        found[f"rank_difference_group_{number}"] = group.rank_difference
+        found[f"kendall_tau_group_{number}"] = group.kendall_tau
+    return found
+
+
+def isomorphism_report(
+    scores: ArrayLike, truth: ArrayLike | None, keys: Sequence[Hashable]
+) -> dict[str, float]:
+    """How the score treats isomorphic paths, and its tau with one entry for each class of them.
+
+    Args:
+        scores: One-shot scores, higher is better, shape (n,); NaN counts as the worst.
+        truth: Ground truth, shape (n,); None leaves out the taus.
+        keys: The class of every path.
+
+    Raises:
+        NASError: The lengths differ, or a ground truth is not finite.
+    """
+    raw = np.asarray(scores, dtype=np.float64)
+    ranks = np.empty(len(raw))
+    ranks[metrics.ranking(np.where(np.isnan(raw), -np.inf, raw))] = np.arange(1, len(raw) + 1)
+    spread = class_spread(raw, keys)
+    found = {
+        "isomorphic_classes": spread.classes,
+        "isomorphic_classes_of_several": spread.repeated,
+        "isomorphic_spread": spread.within,
+        "isomorphic_spread_between": spread.between,
+        "isomorphic_rank_spread": class_spread(ranks / max(len(raw), 1), keys).within,
+    }
+    if truth is not None:
+        truth, first = finite_vector("ground truth", truth), representatives(keys)
+        found["kendall_tau_representatives"] = metrics.kendall_tau(raw[first], truth[first])
+        found["kendall_tau_post_deisomorphism"] = metrics.kendall_tau(*post_deisomorphism(raw, truth, keys))
+    return found
