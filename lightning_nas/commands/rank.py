@@ -35,6 +35,8 @@ RELEASED_LIST = "imagenet16_120"
 EPOCH_FILE = re.compile(r"epoch_(\d+)\.csv")
 MAX_NAMES = 12  # more choices cannot be read in a heat map
 PRINTED_MUTATIONS = 10
+# The first criterion of every family, above which the printed table has a line.
+FAMILIES = ("p_at_top_1", "top1_ground_truth", "complexity_bias", "iso_classes", "rel_kendall_tau")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def rank(
     """
     if epochs is not None and out is None:
         raise NASError("out is not given: scores over epochs are drawn, and need a folder for the figures")
-    table = average([ScoreTable.read(file) for file in files])
+    tables = [ScoreTable.read(file) for file in files]
+    table = average(tables)
     subject = _subject(table, space, benchmark, dataset)
     if subject.truth is None and subject.keys is None and against is None:
         raise NASError(
@@ -107,7 +110,7 @@ def rank(
     _print(console, report, biases, files)
     if out is not None:
         _write(out / "rank.json", files, report, biases)
-        figures = _figures(table, subject, report, biases) | _over_epochs(epochs, subject, table.path)
+        figures = _figures(tables, subject, report, biases) | _over_epochs(epochs, subject, table.path)
         for name, figure in figures.items():
             plots.save(figure, out / f"{name}.png")
         console.print(f"rank.json and {len(figures)} figures are in {out}", soft_wrap=True)
@@ -183,15 +186,13 @@ def _criteria(subject: Subject, name: str, scores: Floats) -> dict[str, float]:
     if truth is not None:
         found |= ranking_report(scores, truth)
         if subject.sample:
-            found["kendall_tau_of_chunks_released"] = kendall_tau(
-                scores[subject.sample], truth[subject.sample]
-            )
+            found["tau_chunks_released"] = kendall_tau(scores[subject.sample], truth[subject.sample])
     if truth is not None and complexity is not None:
         found |= complexity_report(scores, truth, complexity[1])
     if truth is not None and complexity is not None and name == "accuracy":
-        found["convergence_correlation"] = convergence_correlation(scores, truth, complexity[1])
+        found["convergence_tau"] = convergence_correlation(scores, truth, complexity[1])
         if subject.guessing:
-            found["convergence_correlation_above_guessing"] = convergence_correlation(
+            found["convergence_tau_learned"] = convergence_correlation(
                 scores, truth, complexity[1], above=subject.guessing
             )
     if subject.keys is not None:
@@ -234,6 +235,8 @@ def _print(
     for name in report:
         table.add_column(name, justify="right")
     for criterion in dict.fromkeys(itertools.chain.from_iterable(report.values())):
+        if criterion in FAMILIES:
+            table.add_section()
         table.add_row(criterion, *(_number(criteria.get(criterion)) for criteria in report.values()))
     console.print(table)
     if "accuracy" in biases:
@@ -255,10 +258,10 @@ def _mutation_table(bias: MutationBias) -> Table:
 
 
 def _number(value: float | None) -> str:
-    """Whole numbers whole, others with four decimals; a dash where there is none."""
+    """Whole and large numbers whole, others with four decimals; a dash where there is none."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:z.4f}"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 10_000 else f"{value:z.4f}"
 
 
 def _write(path: Path, files: Sequence[Path], report: Report, biases: Mapping[str, MutationBias]) -> None:
@@ -292,21 +295,19 @@ def _or_null(value: float) -> float | None:
 
 
 def _figures(
-    table: ScoreTable, subject: Subject, report: Report, biases: Mapping[str, MutationBias]
+    tables: Sequence[ScoreTable], subject: Subject, report: Report, biases: Mapping[str, MutationBias]
 ) -> dict[str, Figure]:
     if subject.truth is None:
         return {}
-    figures = {
-        "score_vs_ground_truth": plots.score_vs_ground_truth(
-            subject.truth, {"supernet": table.columns["accuracy"]}
-        )
-    }
+    by_seed = [table.ordered_as(subject.archs, tables[0].path).columns["accuracy"] for table in tables]
+    figures = {"score_vs_ground_truth": plots.score_vs_ground_truth(subject.truth, {"supernet": by_seed})}
     if subject.complexity is not None:
-        labels, scores = _group_labels(subject), [name for name in report if name not in COSTS]
+        labels, scores = _group_labels(subject.complexity[1]), [name for name in report if name not in COSTS]
         figures["rank_difference"] = plots.rank_difference(
-            _by_group(report, scores, "rank_difference", len(labels)),
-            _by_group(report, scores, "kendall_tau", len(labels)),
-            labels,
+            _by_group(report, scores, "rank_diff", len(labels)),
+            _by_group(report, scores, "tau", len(labels)),
+            [label.replace(" to ", " to\n") for label in labels],
+            f"million {subject.complexity[0]}",
         )
     for name, bias in biases.items():
         if len(bias.names) <= MAX_NAMES and bias.pairs.any():
@@ -323,12 +324,10 @@ def _by_group(report: Report, scores: Sequence[str], criterion: str, groups: int
     }
 
 
-def _group_labels(subject: Subject) -> list[str]:
-    """What the complexity groups hold, such as ``0.39-0.62 M params``."""
-    assert subject.complexity is not None
-    name, cost = subject.complexity
-    bounds = [(cost[group[0]] / 1e6, cost[group[-1]] / 1e6) for group in complexity_groups(cost)]
-    return [f"{low:.3g}-{high:.3g} M\n{name}" for low, high in bounds]
+def _group_labels(cost: Floats) -> list[str]:
+    """What the complexity groups hold in millions, such as ``0.39 to 0.62``."""
+    groups = complexity_groups(cost)
+    return [f"{cost[group[0]] / 1e6:.3g} to {cost[group[-1]] / 1e6:.3g}" for group in groups]
 
 
 def _over_epochs(folder: Path | None, subject: Subject, like: Path) -> dict[str, Figure]:
@@ -347,10 +346,11 @@ def _over_epochs(folder: Path | None, subject: Subject, like: Path) -> dict[str,
             taus["-loss"] = [kendall_tau(-table.columns["loss"], truth) for table in tables.values()]
         figures["tau_over_epochs"] = plots.tau_over_epochs(epochs, taus)
     if subject.complexity is not None:
-        groups = complexity_groups(subject.complexity[1])
-        means = [accuracies[:, group].mean(axis=1) for group in groups]
-        labels = [label.replace("\n", " ") for label in _group_labels(subject)]
-        figures["accuracy_over_epochs"] = plots.accuracy_over_epochs(epochs, means, labels)
+        name, cost = subject.complexity
+        means = [accuracies[:, group].mean(axis=1) for group in complexity_groups(cost)]
+        figures["accuracy_over_epochs"] = plots.accuracy_over_epochs(
+            epochs, means, _group_labels(cost), f"million {name}"
+        )
     return figures
 
 

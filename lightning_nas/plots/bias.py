@@ -14,6 +14,7 @@ def rank_difference(
     differences_by_name: Mapping[str, ArrayLike],
     taus_by_name: Mapping[str, ArrayLike],
     labels: Sequence[str],
+    complexity: str,
 ) -> Figure:
     """Mean rank difference and Kendall's tau inside groups of similar complexity.
 
@@ -24,6 +25,7 @@ def rank_difference(
             group, shape (groups,).
         taus_by_name: For every score, Kendall's tau inside every group, shape (groups,).
         labels: Names of the groups, from the smallest architectures to the largest.
+        complexity: What the names say, such as ``million params``.
     """
     figure = style.new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
@@ -31,8 +33,8 @@ def rank_difference(
     _bars(right, taus_by_name, labels)
     left.axhline(0, color=style.NEUTRAL, linewidth=1)
     right.axhline(0, color=style.NEUTRAL, linewidth=1)
-    style.tidy(left, "bias: above 0 is overrated", "complexity", "mean rank difference")
-    style.tidy(right, "order inside a group", "complexity", "Kendall tau")
+    style.tidy(left, "bias: above 0 is overrated", complexity, "mean rank difference")
+    style.tidy(right, "order inside a group", complexity, "Kendall tau")
     left.legend(fontsize=style.TICK_SIZE, frameon=False)
     return figure
 

@@ -28,13 +28,16 @@ def tau_over_epochs(epochs: Sequence[int], taus_by_name: Mapping[str, ArrayLike]
     return figure
 
 
-def accuracy_over_epochs(epochs: Sequence[int], accuracies: ArrayLike, labels: Sequence[str]) -> Figure:
+def accuracy_over_epochs(
+    epochs: Sequence[int], accuracies: ArrayLike, labels: Sequence[str], complexity: str
+) -> Figure:
     """Mean supernet accuracy of groups of similar complexity: do large architectures learn more slowly?
 
     Args:
         epochs: Numbers of the epochs, e of them.
         accuracies: Mean accuracy in percent, shape (groups, e).
         labels: Names of the groups, from the smallest architectures to the largest.
+        complexity: What the names say, such as ``million params``.
     """
     figure = style.new_figure(6, 3.6)
     axes = figure.subplots()
@@ -43,5 +46,5 @@ def accuracy_over_epochs(epochs: Sequence[int], accuracies: ArrayLike, labels: S
         axes.plot(epochs, curve, ".-", color=shade, linewidth=1.4, label=label)
     style.tidy(axes, "accuracy by complexity", "epoch", "supernet accuracy (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=style.TICK_SIZE, frameon=False, title="complexity", title_fontsize=style.TICK_SIZE)
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False, title=complexity, title_fontsize=style.TICK_SIZE)
     return figure

@@ -19,10 +19,10 @@ AT_PERCENT = {
     "p_at_bottom": metrics.precision_at_bottom,
     "br_at": metrics.best_rank,
     "wr_at": metrics.worst_rank,
-    "best_ground_truth_at": metrics.best_ground_truth,
-    "worst_ground_truth_at": metrics.worst_ground_truth,
-    "kendall_tau_of_top": metrics.kendall_tau_of_top,
-    "kendall_tau_of_bottom": metrics.kendall_tau_of_bottom,
+    "best_acc_at": metrics.best_ground_truth,
+    "worst_acc_at": metrics.worst_ground_truth,
+    "tau_of_top": metrics.kendall_tau_of_top,
+    "tau_of_bottom": metrics.kendall_tau_of_bottom,
 }
 LEVEL = 1.0  # percent points of accuracy
 
@@ -56,9 +56,9 @@ def ranking_report(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     found |= {f"top{k}_ground_truth": metrics.top_ground_truth(scores, truth, k) for k in (1, 5, 10)}
     for mode in ("equal_count", "equal_width"):
         sample = chunk_sample(truth, CHUNKS, mode)
-        found[f"kendall_tau_of_chunks_{mode}"] = metrics.kendall_tau(scores[sample], truth[sample])
-    found["sparse_kendall_tau"] = sparse_kendall_tau(scores, truth, LEVEL)
-    found["kendall_tau_within_levels"] = kendall_tau_within_levels(scores, truth, LEVEL)
+        found[f"tau_chunks_{mode}"] = metrics.kendall_tau(scores[sample], truth[sample])
+    found["tau_sparse"] = sparse_kendall_tau(scores, truth, LEVEL)
+    found["tau_within_levels"] = kendall_tau_within_levels(scores, truth, LEVEL)
     return found
 
 
@@ -78,12 +78,12 @@ def complexity_report(
     """
     found = {
         "complexity_bias": complexity_bias(scores, truth, complexity),
-        "complexity_bias_with_ties": complexity_bias(scores, truth, complexity, count_ties=True),
+        "complexity_bias_ties": complexity_bias(scores, truth, complexity, count_ties=True),
         "pareto_gap": pareto_gap(scores, truth, complexity),
     }
     for number, group in enumerate(complexity_bias_by_group(scores, truth, complexity, groups), start=1):
-        found[f"rank_difference_group_{number}"] = group.rank_difference
-        found[f"kendall_tau_group_{number}"] = group.kendall_tau
+        found[f"rank_diff_group_{number}"] = group.rank_difference
+        found[f"tau_group_{number}"] = group.kendall_tau
     return found
 
 
@@ -105,14 +105,14 @@ def isomorphism_report(
     ranks[metrics.ranking(np.where(np.isnan(raw), -np.inf, raw))] = np.arange(1, len(raw) + 1)
     spread = class_spread(raw, keys)
     found = {
-        "isomorphic_classes": spread.classes,
-        "isomorphic_classes_of_several": spread.repeated,
-        "isomorphic_spread": spread.within,
-        "isomorphic_spread_between": spread.between,
-        "isomorphic_rank_spread": class_spread(ranks / max(len(raw), 1), keys).within,
+        "iso_classes": spread.classes,
+        "iso_classes_repeated": spread.repeated,
+        "iso_spread": spread.within,
+        "iso_spread_between": spread.between,
+        "iso_rank_spread": class_spread(ranks / max(len(raw), 1), keys).within,
     }
     if truth is not None:
         truth, first = finite_vector("ground truth", truth), representatives(keys)
-        found["kendall_tau_representatives"] = metrics.kendall_tau(raw[first], truth[first])
-        found["kendall_tau_post_deisomorphism"] = metrics.kendall_tau(*post_deisomorphism(raw, truth, keys))
+        found["tau_iso_first"] = metrics.kendall_tau(raw[first], truth[first])
+        found["tau_iso_mean"] = metrics.kendall_tau(*post_deisomorphism(raw, truth, keys))
     return found
