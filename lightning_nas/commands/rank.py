@@ -81,7 +81,8 @@ def rank(
 
     Args:
         files: One ranking.csv, or several of the same architectures: their scores are averaged.
-        space: The search space, which also tells isomorphic architectures and the bias of operations.
+        space: The search space, which also tells isomorphic architectures and the bias of operations. Its
+            num_classes says which accuracy is guessing.
         benchmark: A table of ground truth (CSV); without one it is that of the files.
         dataset: Column of the table; None takes the only one.
         against: The ranking.csv of another checkpoint: how much the ranking changed until then.
@@ -125,13 +126,13 @@ def _subject(
     paths = None if space is None else [_decoded(space, table, i) for i in range(len(table.archs))]
     costs = {name: table.columns[name] for name in COSTS if name in table.columns}
     if space is not None and paths is not None and len(costs) < len(COSTS):
-        found = np.array([space.cost(path)[:2] for path in paths], dtype=np.float64)
-        costs = dict(zip(COSTS, found.T, strict=True))
+        found = [space.cost(path) for path in paths]
+        costs = {name: np.array([getattr(cost, name) for cost in found], dtype=np.float64) for name in COSTS}
     scores = {"accuracy": table.columns["accuracy"]}
     if "loss" in table.columns:
         scores["-loss"] = -table.columns["loss"]
     complexity = next(((name, cost) for name, cost in costs.items() if np.ptp(cost)), None)
-    truth, sample = table.columns.get("ground_truth"), []
+    truth, sample = table.columns.get("ground_truth"), list[int]()
     if benchmark is not None:
         truth, sample = _from_benchmark(TabularBenchmark.read(benchmark), dataset, table)
     if space is None or paths is None:

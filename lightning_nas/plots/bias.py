@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lightning_nas.plots import style
 
@@ -90,6 +90,7 @@ def _heat_map(
 ) -> None:
     table = np.asarray(values, dtype=np.float64)
     image = axes.imshow(table, cmap=colours, vmin=bounds[0], vmax=bounds[1])
+    shades = image.to_rgba(table)
     axes.set_title(title, fontsize=style.TITLE_SIZE)
     axes.set_xlabel("replaced by", fontsize=style.LABEL_SIZE)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=style.TICK_SIZE)
@@ -103,10 +104,10 @@ def _heat_map(
                 ha="center",
                 va="center",
                 fontsize=style.TICK_SIZE - 1,
-                color=_readable_on(image.cmap(image.norm(value))),
+                color=_readable_on(shades[row, column]),
             )
 
 
-def _readable_on(colour: Sequence[float]) -> str:
-    red, green, blue = colour[:3]
+def _readable_on(shade: NDArray[np.float64]) -> str:
+    red, green, blue = shade[:3]
     return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

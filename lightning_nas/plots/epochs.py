@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from lightning_nas.plots import style
@@ -23,7 +24,7 @@ def tau_over_epochs(epochs: Sequence[int], taus_by_name: Mapping[str, ArrayLike]
         taus = np.asarray(taus_by_name[name], dtype=np.float64)
         axes.plot(epochs, taus, ".-", color=colour, linewidth=1.4, label=name)
     style.tidy(axes, "agreement with the ground truth", "epoch", "Kendall tau")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=style.TICK_SIZE, frameon=False)
     return figure
 
@@ -45,6 +46,6 @@ def accuracy_over_epochs(
     for curve, label, shade in zip(np.asarray(accuracies, dtype=np.float64), labels, shades, strict=True):
         axes.plot(epochs, curve, ".-", color=shade, linewidth=1.4, label=label)
     style.tidy(axes, "accuracy by complexity", "epoch", "supernet accuracy (%)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=style.TICK_SIZE, frameon=False, title=complexity, title_fontsize=style.TICK_SIZE)
     return figure

@@ -142,11 +142,11 @@ def complexity_bias(
     for start in range(0, len(true), BLOCK):
         rows = np.s_[start : start + BLOCK, None]
         wrong = (score[rows] > score) & (true[rows] < true)
-        misranked += np.count_nonzero(wrong)
-        larger += np.count_nonzero(wrong & (size[rows] < size))
-        equal += np.count_nonzero(wrong & (size[rows] == size))
+        misranked += int(np.count_nonzero(wrong))
+        larger += int(np.count_nonzero(wrong & (size[rows] < size)))
+        equal += int(np.count_nonzero(wrong & (size[rows] == size)))
     pairs = misranked if count_ties else misranked - equal
-    return float(larger / pairs) if pairs else math.nan
+    return larger / pairs if pairs else math.nan
 
 
 def convergence_correlation(

@@ -48,8 +48,8 @@ class RankingCriterion(Metric):
         self.scores.append(scores.detach().double())
         self.truth.append(truth.detach().double())
 
-    def compute(self) -> Tensor | dict[str, Tensor]:
-        """The criterion over all paths so far."""
+    def compute(self) -> Any:
+        """The criterion over all paths so far: a float64 tensor, or several by name."""
         result = self.criterion(
             dim_zero_cat(self.scores).cpu().numpy(), dim_zero_cat(self.truth).cpu().numpy()
         )

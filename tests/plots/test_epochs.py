@@ -1,15 +1,16 @@
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from lightning_nas.plots import epochs
 
 
 def test_a_curve_for_every_score() -> None:
     (axes,) = epochs.tau_over_epochs([1, 5], {"accuracy": [0.1, 0.2], "-loss": [0.3, 0.4]}).axes
-    assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {
+    assert {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines} == {
         "accuracy": [0.1, 0.2],
         "-loss": [0.3, 0.4],
     }
-    assert list(axes.lines[0].get_xdata()) == [1, 5]
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == [1, 5]
 
 
 def test_groups_darken_with_complexity() -> None:
@@ -17,8 +18,8 @@ def test_groups_darken_with_complexity() -> None:
     (axes,) = epochs.accuracy_over_epochs(
         [1, 2], accuracies, ["small", "middle", "large"], "million macs"
     ).axes
-    assert [list(line.get_ydata()) for line in axes.lines] == accuracies.tolist()
-    brightness = [sum(line.get_color()[:3]) for line in axes.lines]
+    assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines] == accuracies.tolist()
+    brightness = [sum(to_rgb(line.get_color())) for line in axes.lines]
     assert brightness == sorted(brightness, reverse=True)
     legend = axes.get_legend()
     assert legend is not None

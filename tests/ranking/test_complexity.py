@@ -36,16 +36,16 @@ def slow_bias(scores: list[float], truth: list[float], size: list[float], count_
 
 @given(st.lists(st.tuples(GRID, GRID, GRID), max_size=30), st.booleans())
 def test_bias_equals_its_definition(paths: list[tuple[float, float, float]], count_ties: bool) -> None:
-    columns = [list(column) for column in zip(*paths, strict=True)] or [[], [], []]
-    found = complexity_bias(*columns, count_ties=count_ties)
-    assert found == pytest.approx(slow_bias(*columns, count_ties), nan_ok=True)
+    scores, truth, size = ([path[i] for path in paths] for i in range(3))
+    found = complexity_bias(scores, truth, size, count_ties)
+    assert found == pytest.approx(slow_bias(scores, truth, size, count_ties), nan_ok=True)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = np.random.default_rng(0).integers(0, 9, (3, 100)).astype(float)
-    whole = complexity_bias(*columns)
+    scores, truth, size = np.random.default_rng(0).integers(0, 9, (3, 100)).astype(float).tolist()
+    whole = complexity_bias(scores, truth, size)
     monkeypatch.setattr(module, "BLOCK", 7)
-    assert complexity_bias(*columns) == whole == slow_bias(*map(list, columns), count_ties=False)
+    assert complexity_bias(scores, truth, size) == whole == slow_bias(scores, truth, size, count_ties=False)
 
 
 def test_bias_by_hand() -> None:

@@ -169,11 +169,11 @@ def test_best_and_worst_of_the_best_scored() -> None:
 
 
 def test_mean_over_supernets() -> None:
-    found = metrics.mean_scores([[1, 5, math.nan], [3, 6, 7]])
+    found = metrics.mean_scores([[1.0, 5.0, math.nan], [3.0, 6.0, 7.0]])
     assert found.tolist()[:2] == [2, 5.5]
     assert math.isnan(found[2])
     with pytest.raises(NASError, match=r"scores have shape \(3,\)"):
-        metrics.mean_scores([1, 2, 3])
+        metrics.mean_scores(np.arange(3.0))
 
 
 def test_five_paths_by_hand() -> None:

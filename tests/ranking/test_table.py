@@ -57,7 +57,7 @@ def test_mistakes_are_told_with_their_place(tmp_path: Path, text: str, message: 
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(NASError, match="ranking .*none.csv does not exist"):
+    with pytest.raises(NASError, match=r"ranking .*none\.csv does not exist"):
         ScoreTable.read(tmp_path / "none.csv")
 
 
