@@ -211,7 +211,7 @@ def _add_stability(report: Report, subject: Subject, table: ScoreTable, other: S
 
 def _biases(subject: Subject) -> dict[str, MutationBias]:
     """The bias of operations by score, of all architectures and of the largest fifth."""
-    if subject.pairs is None or subject.truth is None:
+    if subject.pairs is None or not len(subject.pairs.first) or subject.truth is None:
         return {}
     found = {}
     for name in ("accuracy", "-loss"):
@@ -313,7 +313,7 @@ def _figures(
     for name, bias in biases.items():
         if len(bias.names) <= MAX_NAMES and bias.pairs.any():
             figures[f"mutation_bias_{re.sub(r'[^a-z]+', '_', name).strip('_')}"] = plots.operation_bias(
-                bias.names, bias.truth_increase, bias.score_increase, bias.bias
+                bias.names, bias.truth_increase, bias.score_increase, bias.bias, name
             )
     return figures
 

@@ -40,7 +40,7 @@ def rank_difference(
 
 
 def operation_bias(
-    names: Sequence[str], truth_increase: ArrayLike, score_increase: ArrayLike, bias: ArrayLike
+    names: Sequence[str], truth_increase: ArrayLike, score_increase: ArrayLike, bias: ArrayLike, title: str
 ) -> Figure:
     """How often replacing one choice by another raises the ground truth and the score, as three heat maps.
 
@@ -52,9 +52,11 @@ def operation_bias(
             the column, shape (m, m); NaN stays empty.
         score_increase: The same of the score.
         bias: The second minus the first.
+        title: Title of the figure: which score, and of which architectures.
     """
     side = 1.6 + 0.55 * len(names)
-    figure = style.new_figure(3 * side, side)
+    figure = style.new_figure(3 * side, side + 0.3)
+    figure.suptitle(title, fontsize=style.TITLE_SIZE)
     panels = figure.subplots(1, 3)
     _heat_map(panels[0], "ground truth increases", names, truth_increase, "viridis", (0, 1), "{:.2f}")
     _heat_map(panels[1], "score increases", names, score_increase, "viridis", (0, 1), "{:.2f}")

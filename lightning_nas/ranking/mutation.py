@@ -78,9 +78,12 @@ def choice_labels(space: SearchSpace) -> Labels:
     """What the choices of a space are called.
 
     Decisions with the same names are counted together. Of DARTS cells, only operations count. Where a space
-    has no names, choices are numbers if all decisions have equally many, and else numbers of each decision.
+    has no names, choices are numbers if all decisions have equally many, and else numbers of each decision. A
+    single decision is the whole architecture and no operation.
     """
     space = space.whole
+    if len(space.num_choices) == 1:
+        return [None]
     if isinstance(space, NASBench201):
         return [NASBENCH201_OPERATIONS] * len(space.num_choices)
     if isinstance(space, NASBenchMacro):

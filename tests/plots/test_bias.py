@@ -29,7 +29,7 @@ def test_bars_show_rank_difference_and_tau() -> None:
 def test_heat_maps_show_every_known_share() -> None:
     truth = np.array([[math.nan, 0.5], [0.25, math.nan]])
     score = np.array([[math.nan, 0.75], [0.25, math.nan]])
-    figure = bias.operation_bias(["A", "B"], truth, score, score - truth)
+    figure = bias.operation_bias(["A", "B"], truth, score, score - truth, "accuracy")
     texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert texts == [["0.50", "0.25"], ["0.75", "0.25"], ["+0.25", "+0.00"]]
     low, high = figure.axes[2].images[0].get_clim()
@@ -38,5 +38,6 @@ def test_heat_maps_show_every_known_share() -> None:
 
 
 def test_text_is_dark_on_light_and_light_on_dark() -> None:
-    figure = bias.operation_bias(["A", "B"], [[0, 1], [0, 1]], [[0, 1], [0, 1]], [[0, 1], [0, 1]])
+    shares = [[0, 1], [0, 1]]
+    figure = bias.operation_bias(["A", "B"], shares, shares, shares, "accuracy")
     assert [text.get_color() for text in figure.axes[0].texts] == ["white", "black", "white", "black"]

@@ -14,6 +14,7 @@ from lightning_nas.spaces import (
     MobileNetV2,
     NASBench201,
     NASBenchMacro,
+    Pooling,
     RestrictedSpace,
 )
 
@@ -115,6 +116,7 @@ def test_choices_have_names() -> None:
         assert names is None or len(names) == number
     part = RestrictedSpace(NASBench201(), ((1, 2),) * 6)
     assert choice_labels(part) == choice_labels(NASBench201())
+    assert choice_labels(Pooling()) == [None]
     assert choice_labels(AutoFormer())[:1] == [["0: 0", "0: 1", "0: 2"]]
     assert choice_labels(MobileNetV2())[0] == [f"0: {i}" for i in range(6)]
 
