@@ -80,7 +80,8 @@ def rank(
     The accuracy of the supernet, its loss, parameters and multiply-adds are judged as scores side by side.
 
     Args:
-        files: One ranking.csv, or several of the same architectures: their scores are averaged.
+        files: One ranking.csv, or several of the same architectures, whose scores are averaged: in front of all
+            options, with spaces between them.
         space: The search space, which also tells isomorphic architectures and the bias of operations. Its
             num_classes says which accuracy is guessing.
         benchmark: A table of ground truth (CSV); without one it is that of the files.
