@@ -1,5 +1,7 @@
 """The command line: ``lightning-nas VERB -c CONFIG ... --key value``."""
 
+import inspect
+import itertools
 import logging
 import sys
 import warnings
@@ -8,16 +10,16 @@ from pathlib import Path
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
-import lightning_nas.data
-import lightning_nas.samplers
-import lightning_nas.spaces  # noqa: F401  (imported, classes may be given by name alone)
-from lightning_nas import checkpoint, commands, config
+from lightning_nas import checkpoint, commands, config, data, samplers, spaces
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler, UniformSampler
 from lightning_nas.trainer import NASTrainer
+
+# Where classes are that may be given by name alone.
+CLASSES = {"--space": spaces, "--model.space": spaces, "--sampler": samplers, "--data": data}
 
 
 class NASCLI(LightningCLI):
@@ -80,6 +82,8 @@ def main(args: ArgsType = None) -> None:
     _hush()
     given = sys.argv[1:] if args is None else args
     try:
+        if isinstance(given, list):
+            _require_known_classes(given)
         if isinstance(given, list) and given and given[0] in commands.COMMANDS:
             commands.run(given[0], given[1:])
             return
@@ -102,6 +106,25 @@ def main(args: ArgsType = None) -> None:
         if (sentence := _nas_error(error)) is None:
             raise
         sys.exit(f"lightning-nas: {sentence}")
+
+
+def _require_known_classes(args: list[str]) -> None:
+    """Refuses a class by a name that nothing has, in a sentence that names those that exist.
+
+    Raises:
+        NASError: A class is given by its bare name, which is not in the package.
+    """
+    for flag, value in itertools.pairwise(args):
+        module = CLASSES.get(flag)
+        # Anything else is a class path, a file or a dictionary.
+        if module and value.isidentifier() and value not in (*module.__all__, "null"):
+            known = ", ".join(name for name in module.__all__ if _is_buildable(getattr(module, name)))
+            raise NASError(f"{flag} is {value!r}: valid are {known}, and class paths of your own")
+
+
+def _is_buildable(member: object) -> bool:
+    bases = (spaces.SearchSpace, PathSampler, ImageDataModule)
+    return isinstance(member, type) and issubclass(member, bases) and not inspect.isabstract(member)
 
 
 def _hush() -> None:

@@ -232,3 +232,23 @@ def test_the_process_arguments_are_used_without_args(
         main()
     assert "groundtruth" in capsys.readouterr().out
     assert os.environ  # the parser reads none of it
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["describe", "--space", "Foo"], "--space is 'Foo': valid are AutoFormer, DARTS, "),
+        (["fit", "--model.space", "Foo"], "--model.space is 'Foo': valid are AutoFormer, DARTS, "),
+        (
+            ["fit", "--sampler", "Fair"],
+            "--sampler is 'Fair': valid are DensitySampler, UniformSampler, and class paths",
+        ),
+        (
+            ["fit", "--data", "Cifar"],
+            "--data is 'Cifar': valid are DigitsDataModule, ImageFolderDataModule, and class",
+        ),
+    ],
+)
+def test_an_unknown_class_is_told_from_those_that_exist(args: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(args)

@@ -8,7 +8,7 @@ from lightning_nas import plots
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.ranking import TabularBenchmark
-from lightning_nas.spaces import Chain, SearchSpace
+from lightning_nas.spaces import Chain, ListedSpace, SearchSpace
 from lightning_nas.spaces import Path as Architecture
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -40,7 +40,7 @@ def describe(
         if out.suffix not in FORMATS:
             raise NASError(f"out is {str(out)!r}: a drawing is one of {', '.join(FORMATS)}")
         del lines["example"]
-        lines |= _architecture(space, path) | _ground_truth(benchmark, space.encode(path))
+        lines |= _architecture(space, path) | _ground_truth(benchmark, space, path)
         plots.save(draw(space, path), out)
         lines["drawing"] = str(out)
     elif benchmark is not None or out is not None:
@@ -79,12 +79,11 @@ def _architecture(space: SearchSpace, path: Architecture) -> dict[str, str]:
     return lines
 
 
-def _ground_truth(file: Path | None, arch: str) -> dict[str, str]:
+def _ground_truth(file: Path | None, space: SearchSpace, path: Architecture) -> dict[str, str]:
     if file is None:
         return {}
     table = TabularBenchmark.read(file)
-    if arch not in table.archs:
-        raise NASError(f"{file} has no architecture {arch!r}: its first is {table.archs[0]!r}")
+    arch = table.paths(ListedSpace(space, (path,)))[path]
     found = {}
     for dataset in table.datasets:
         truth = table.column(dataset)

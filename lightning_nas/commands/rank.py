@@ -21,7 +21,7 @@ from lightning_nas.ranking import TabularBenchmark, kendall_tau
 from lightning_nas.ranking.chunks import released_sample
 from lightning_nas.ranking.complexity import complexity_groups, convergence_correlation
 from lightning_nas.ranking.metrics import Floats
-from lightning_nas.ranking.mutation import MutationBias, Mutations, choice_labels, mutation_bias, mutations
+from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
 from lightning_nas.ranking.report import complexity_report, isomorphism_report, ranking_report
 from lightning_nas.ranking.stability import stability
 from lightning_nas.ranking.table import ScoreTable, average
@@ -145,7 +145,7 @@ def _subject(
         complexity=complexity,
         sample=sample,
         keys=[space.canonical(path) for path in paths],
-        pairs=mutations(paths, choice_labels(space)),
+        pairs=mutations(paths, space.choice_names),
         guessing=100 / space.num_classes,
     )
 

@@ -49,7 +49,7 @@ def chain(rows: Sequence[tuple[str, Sequence[str]]], title: str) -> Figure:
         for column, label in enumerate(line):
             x = name_width + column * (BOX_WIDTH + GAP)
             _box(axes, x + BOX_WIDTH / 2, y, BOX_WIDTH, label, fills[label])
-            if column:
+            if column or not name:  # also from the end of the line before
                 _arrow(axes, (x - GAP, y), (x, y))
     return figure
 
@@ -173,7 +173,9 @@ def _box(axes: Axes, x: float, y: float, width: float, text: str, fill: str) -> 
     )
     # A letter is about 0.6 of its size wide; what is still too long for a line is set smaller.
     room = 0.92 * width * 72 / 0.6
-    text = textwrap.fill(text, int(room / style.TICK_SIZE), break_long_words=False, break_on_hyphens=False)
+    letters = int(room / style.TICK_SIZE)
+    lines = (textwrap.fill(line, letters, break_long_words=False) for line in text.split("\n"))
+    text = "\n".join(lines)
     size = min(style.TICK_SIZE, room / max(map(len, text.split("\n"))))
     axes.text(x, y, text, ha="center", va="center", fontsize=size, zorder=3)
 

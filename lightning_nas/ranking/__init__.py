@@ -30,7 +30,7 @@ from lightning_nas.ranking.metrics import (
     worst_ground_truth,
     worst_rank,
 )
-from lightning_nas.ranking.mutation import MutationBias, Mutations, choice_labels, mutation_bias, mutations
+from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
 from lightning_nas.ranking.pareto import pareto_front, pareto_gap
 from lightning_nas.ranking.report import complexity_report, isomorphism_report, ranking_report
 from lightning_nas.ranking.stateful import KendallTau, RankingCriterion, RankingMetrics
@@ -51,7 +51,6 @@ __all__ = [
     "average",
     "best_ground_truth",
     "best_rank",
-    "choice_labels",
     "chunk_sample",
     "class_spread",
     "complexity_bias",

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,8 @@ from lightning_nas.files import written_whole
 from lightning_nas.spaces import Path as Architecture
 from lightning_nas.spaces import SearchSpace
 
-# Published "flops" follow conventions of their own, so only params and macs are compared with a space.
+# Tables that this framework wrote have both, and are compared with a space. Published tables call multiply-adds
+# "flops", by conventions of their own: they also serve supernets of other widths, which rank the same paths.
 COMPARABLE_COSTS = ("params", "macs")
 COSTS = (*COMPARABLE_COSTS, "flops")
 STD = "_std"
@@ -158,11 +159,12 @@ class TabularBenchmark:
                 continue
             if (first := decoded.setdefault(path, arch)) != arch:
                 raise NASError(f"{self._row(arch)} holds {arch!r}, the architecture of {self._row(first)}.")
+        if decoded:  # or it is the table of another space altogether
+            _raise_first(unknown, self._row)
         if space.size <= ENUMERABLE:
             missing = [space.encode(path) for path in space if path not in decoded]
             self._refuse_missing(missing, space.size)
-        for arch, reason in unknown.items():
-            raise NASError(f"{self._row(arch)}: {reason}") from reason
+        _raise_first(unknown, self._row)
         costs = ((arch, space.whole.cost(path)) for path, arch in decoded.items())
         self._check_costs((arch, (cost.params, cost.macs)) for arch, cost in costs)
         found = {path: arch for path, arch in decoded.items() if space.is_valid(path)}
@@ -213,6 +215,11 @@ class TabularBenchmark:
             writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
             writer.writerow(("arch", *columns))
             writer.writerows((arch, *(column[arch] for column in columns.values())) for arch in self.archs)
+
+
+def _raise_first(unknown: Mapping[str, NASError], row: Callable[[str], str]) -> None:
+    for arch, reason in unknown.items():
+        raise NASError(f"{row(arch)}: {reason}") from reason
 
 
 def write_table(path: Path, dataset: str, rows: Iterable[TableRow]) -> None:

@@ -12,10 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.metrics import paired
-from lightning_nas.spaces import DARTS, NASBench201, NASBenchMacro, SearchSpace
 from lightning_nas.spaces import Path as Architecture
-from lightning_nas.spaces.darts import OPERATIONS as DARTS_OPERATIONS
-from lightning_nas.spaces.nasbench201 import OPERATIONS as NASBENCH201_OPERATIONS
 
 Labels = Sequence[Sequence[str] | None]
 """For every decision the names of its choices, or None where it is no choice of an operation."""
@@ -72,29 +69,6 @@ class MutationBias:
         """Increases of the score minus those of the truth. Positive in a whole column: its choice is overrated."""
         difference: NDArray[np.float64] = self.score_increase - self.truth_increase
         return difference
-
-
-def choice_labels(space: SearchSpace) -> Labels:
-    """What the choices of a space are called.
-
-    Decisions with the same names are counted together. Of DARTS cells, only operations count. Where a space
-    has no names, choices are numbers if all decisions have equally many, and else numbers of each decision. A
-    single decision is the whole architecture and no operation.
-    """
-    space = space.whole
-    if len(space.num_choices) == 1:
-        return [None]
-    if isinstance(space, NASBench201):
-        return [NASBENCH201_OPERATIONS] * len(space.num_choices)
-    if isinstance(space, NASBenchMacro):
-        return [("identity", "3x3 ratio 3", "5x5 ratio 6")] * len(space.num_choices)
-    if isinstance(space, DARTS):
-        return [None, DARTS_OPERATIONS, DARTS_OPERATIONS] * (len(space.num_choices) // 3)
-    alike = len(set(space.num_choices)) == 1
-    return [
-        [str(choice) if alike else f"{decision}: {choice}" for choice in range(number)]
-        for decision, number in enumerate(space.num_choices)
-    ]
 
 
 def mutations(paths: Sequence[Architecture], labels: Labels) -> Mutations:

@@ -100,9 +100,7 @@ class AutoFormer(SearchSpace):
                 raise NASError(
                     f"AutoFormer.{name} is {getattr(self, name)}: valid are positive numbers in ascending order"
                 )
-        for name in ("head_dim", "patch_size", "max_distance"):
-            if getattr(self, name) < 1:
-                raise NASError(f"AutoFormer.{name} is {getattr(self, name)}: valid are positive numbers")
+        self._require_positive("head_dim", "patch_size", "max_distance", "num_classes", "in_channels")
         for embed in self.embed_dims:
             if not _ascend(hidden := [int(embed * ratio) for ratio in self.mlp_ratios]):
                 raise NASError(
@@ -231,7 +229,7 @@ class AutoFormer(SearchSpace):
         """One row of all layers."""
         title = f"{self.embed_dims[path[EMBED]]} channels, {self.grid} x {self.grid} patches"
         heads, ratios = _texts(self.heads), _texts(self.mlp_ratios)
-        row = (f"{heads[head]} heads, ratio {ratios[ratio]}" for head, ratio in self._layer_choices(path))
+        row = (f"{heads[head]} heads\nratio {ratios[ratio]}" for head, ratio in self._layer_choices(path))
         return Chain((title,), (tuple(row),))
 
     # --------------------------------------------------------------------------------------------- networks

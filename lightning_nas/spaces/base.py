@@ -104,6 +104,21 @@ class SearchSpace(ABC):
 
     # ------------------------------------------------------------------------------- which paths there are
 
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...] | None, ...]:
+        """What the choices of every decision are called; None where they are no operations.
+
+        Decisions with the same names choose among the same operations. Unless a space knows better these are
+        numbers, and a single decision, which is the whole architecture, has none.
+        """
+        if len(self.num_choices) == 1:
+            return (None,)
+        alike = len(set(self.num_choices)) == 1
+        return tuple(
+            tuple(str(choice) if alike else f"{decision}: {choice}" for choice in range(number))
+            for decision, number in enumerate(self.num_choices)
+        )
+
     @cached_property
     def choices(self) -> Choices:
         """The choices at every decision: all of them, unless the space is a restriction of another."""
@@ -205,6 +220,18 @@ class SearchSpace(ABC):
                 f"path {path} is not in {type(self).__name__}: valid are {len(self.num_choices)} choices below "
                 f"{self.num_choices}, such as {self[0]}"
             )
+
+    def _require_positive(self, *names: str) -> None:
+        """Refuses a size below one; spaces call it when they are made.
+
+        Raises:
+            NASError: One of the named fields is less than 1.
+        """
+        for name in names:
+            if getattr(self, name) < 1:
+                raise NASError(
+                    f"{type(self).__name__}.{name} is {getattr(self, name)}: valid are numbers from 1"
+                )
 
     def sample(self, rng: np.random.Generator) -> Path:
         """One path, uniform over the valid ones."""

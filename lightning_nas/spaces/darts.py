@@ -129,9 +129,9 @@ class DARTS(SearchSpace):
     image_size: int = 32
 
     def __post_init__(self) -> None:
-        for field, least in (("channels", 1), ("cells", 3), ("stem_multiplier", 1)):
-            if getattr(self, field) < least:
-                raise NASError(f"DARTS.{field} is {getattr(self, field)}: valid is at least {least}")
+        self._require_positive("channels", "stem_multiplier", "num_classes", "in_channels")
+        if self.cells < 3:
+            raise NASError(f"DARTS.cells is {self.cells}: valid are numbers from 3")
         if self.image_size < 4 or self.image_size % 4:
             raise NASError(
                 f"DARTS.image_size is {self.image_size}: two reduction cells halve it, so valid are multiples of 4"
@@ -155,6 +155,11 @@ class DARTS(SearchSpace):
         """Pairs of inputs and twice the operations, for every node of the normal and the reduction cell."""
         cell = tuple(number for node in NODES for number in (len(PAIRS[node]), *(len(OPERATIONS),) * 2))
         return cell * 2
+
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...] | None, ...]:
+        """The operations; pairs of inputs are none."""
+        return (None, OPERATIONS, OPERATIONS) * (2 * len(NODES))
 
     def encode(self, path: Path) -> str:
         """The genotype, such as ``Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], ...)``."""
@@ -229,13 +234,16 @@ class DARTS(SearchSpace):
         return normal * reduction
 
     def functional_key(self, path: Path) -> tuple[object, ...]:
-        """For every node what it computes from which weights: without weights edges of equal sources agree."""
+        """For every node what it computes from which weights: skips of equal sources agree.
+
+        Poolings do not, although they have no weights: the batch-norm behind them may keep statistics.
+        """
         normal, reduction = _graphs(path)
         return _computed(normal, reduction=False), _computed(reduction, reduction=True)
 
     def outline(self, path: Path) -> tuple[Cell, ...]:
         """The normal and the reduction cell."""
-        nodes = ("c_{k-2}", "c_{k-1}", *map(str, NODES), "c_{k}")
+        nodes = ("cell k-2", "cell k-1", *map(str, NODES), "cell k")
         output = tuple((node, len(nodes) - 1, "") for node in NODES)
         return tuple(
             Cell(
@@ -331,7 +339,7 @@ def _computed(graph: Graph, *, reduction: bool) -> tuple[object, ...]:
 
 
 def _has_weights(term: Term, reduction: bool) -> bool:
-    return term.operation in FILTERS or (term.operation == SKIP and _stride(reduction, term.source) == 2)
+    return term.operation != SKIP or _stride(reduction, term.source) == 2
 
 
 def _stride(reduction: bool, source: int) -> int:

@@ -68,12 +68,17 @@ class NASBenchMacro(LayerwiseSpace):
         # Lists come from YAML files and checkpoints; a tuple keeps the space hashable.
         object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "layers", tuple(self.layers))
+        self._require_positive("head_channels", "num_classes", "in_channels")
         if self.image_size < 2 ** len(self.layers):
             raise NASError(
                 f"NASBenchMacro.image_size is {self.image_size}: halving it {len(self.layers)} times needs at least "
                 f"{2 ** len(self.layers)} pixels"
             )
-        if len(self.channels) != len(self.layers) + 1 or min(*self.channels, *self.layers) < 1:
+        if (
+            not self.layers
+            or len(self.channels) != len(self.layers) + 1
+            or min(*self.channels, *self.layers) < 1
+        ):
             raise NASError(
                 f"NASBenchMacro.channels is {self.channels} and layers {self.layers}: valid are positive numbers, one "
                 "width more than there are stages"
@@ -92,6 +97,11 @@ class NASBenchMacro(LayerwiseSpace):
     def num_choices(self) -> tuple[int, ...]:
         """Three at every layer."""
         return (NUM_CHOICES,) * len(self.shapes)
+
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...], ...]:
+        """Identity and blocks."""
+        return (("identity", "k3 e3", "k5 e6"),) * len(self.shapes)
 
     def encode(self, path: Path) -> str:
         """One digit per layer, such as ``22212220``."""
@@ -148,6 +158,7 @@ class NASBenchMacro(LayerwiseSpace):
         The first layer of a stage changes shapes and keeps its place. 3,969 classes at the published size. With
         shared weights paths of a class differ, because every layer has weights of its own.
         """
+        self.require(path)
         return tuple(
             choice
             for first, *others in self._stages(path)

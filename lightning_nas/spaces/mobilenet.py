@@ -91,9 +91,8 @@ class MobileNetV2(LayerwiseSpace):
                 f"MobileNetV2.channels is {self.channels}, layers {self.layers} and strides {self.strides}: valid are "
                 "positive numbers, one of each per stage"
             )
-        for name in ("stem_channels", "first_channels", "stem_stride", "head_channels"):
-            if getattr(self, name) < 1:
-                raise NASError(f"MobileNetV2.{name} is {getattr(self, name)}: valid are positive numbers")
+        self._require_positive("stem_channels", "first_channels", "stem_stride", "head_channels")
+        self._require_positive("num_classes", "in_channels")
         reduction = self.stem_stride * math.prod(self.strides)
         if self.image_size < reduction:
             raise NASError(
@@ -117,6 +116,11 @@ class MobileNetV2(LayerwiseSpace):
     def num_choices(self) -> tuple[int, ...]:
         """Six at layers that change a shape, seven at the others."""
         return tuple(shape.num_choices for shape in self.shapes)
+
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...], ...]:
+        """Blocks, and the identity where it fits."""
+        return tuple(tuple(map(_label, range(number))) for number in self.num_choices)
 
     def encode(self, path: Path) -> str:
         """One digit per layer, such as ``066606660666066606660``."""
@@ -176,6 +180,7 @@ class MobileNetV2(LayerwiseSpace):
         Layers that change a shape keep their place. With shared weights paths of a class differ, because every
         layer has weights of its own.
         """
+        self.require(path)
         return tuple(
             choice for run in self._runs(path) for choice in sorted(run, key=lambda choice: choice == SKIP)
         )

@@ -150,9 +150,9 @@ class NASBench1Shot1(SearchSpace):
     image_size: int = 32
 
     def __post_init__(self) -> None:
-        for field in ("channels", "stacks", "cells_per_stack", "image_size"):
-            if getattr(self, field) < 1:
-                raise NASError(f"NASBench1Shot1.{field} is {getattr(self, field)}: valid is at least 1")
+        self._require_positive(
+            "channels", "stacks", "cells_per_stack", "num_classes", "in_channels", "image_size"
+        )
 
     @cached_property
     def shapes(self) -> tuple[CellShape, ...]:

@@ -69,9 +69,7 @@ class NASBench201(SearchSpace):
     image_size: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells"):
-            if getattr(self, name) < 1:
-                raise NASError(f"NASBench201.{name} is {getattr(self, name)}: valid are numbers from 1")
+        self._require_positive("channels", "cells", "num_classes", "in_channels")
         if self.image_size < 4:
             raise NASError(
                 f"NASBench201.image_size is {self.image_size}: halving it twice needs at least 4 pixels"
@@ -81,6 +79,11 @@ class NASBench201(SearchSpace):
     def num_choices(self) -> tuple[int, ...]:
         """Five on every edge."""
         return (len(OPERATIONS),) * len(EDGES)
+
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...], ...]:
+        """The operations."""
+        return (OPERATIONS,) * len(EDGES)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -135,10 +138,14 @@ class NASBench201(SearchSpace):
                 (Evaluating Efficient Performance Estimators, NeurIPS 2021) compare: 6,466 classes. It sees dead
                 inputs only of node 1 and does not look through sums, so it parts 623 exact classes.
         """
-        return _expression(path) if mode == "exact" else _published_expression(path)
+        self.require(path)
+        if mode not in (modes := {"exact": _expression, "published": _published_expression}):
+            raise NASError(f"mode is {mode!r}: valid are {' and '.join(modes)}")
+        return modes[mode](path)
 
     def functional_key(self, path: Path) -> Hashable:
         """The live edges with their operations: 9,445 different ones."""
+        self.require(path)
         return live_edges(path)
 
     def cost(self, path: Path) -> Cost:

@@ -177,9 +177,7 @@ class _NDS(SearchSpace):
             _require_sizes(f"{name}.{field}", getattr(self, field))
         if not self.strides or min(self.strides) < 1:
             raise NASError(f"{name}.strides is {self.strides}: valid are positive numbers, one per stage")
-        for field in ("stem_width", "num_classes", "in_channels"):
-            if getattr(self, field) < 1:
-                raise NASError(f"{name}.{field} is {getattr(self, field)}: valid are positive numbers")
+        self._require_positive("stem_width", "num_classes", "in_channels")
         if self.picking not in ("ordinal", "l1"):
             raise NASError(f"{name}.picking is {self.picking!r}: valid are 'ordinal' and 'l1'")
         if self.image_size < math.prod(self.strides):
@@ -437,7 +435,12 @@ class NDSResNeXt(_NDS):
         _require_sizes("NDSResNeXt.groups", self.groups)
         for width, ratio, groups in product(self.widths, self.ratios, self.groups):
             inner = round(width * ratio)
-            if inner < 1 or inner % groups:
+            if inner < 1:
+                raise NASError(
+                    f"NDSResNeXt.ratios has {_text(ratio)}, which leaves no channel of width {width}: valid are ratios "
+                    "that leave at least one of every width"
+                )
+            if inner % groups:
                 raise NASError(
                     f"NDSResNeXt.groups has {groups}, but width {width} and ratio {_text(ratio)} make a bottleneck of "
                     f"{inner} channels: valid are numbers that divide every rounded width * ratio"

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
 from lightning_nas.spaces.base import Chain, ChainSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import BasicBlock, Bottleneck, NormPolicy, conv_norm
 
 BackboneName = Literal["resnet20", "resnet18", "resnet50"]
@@ -101,6 +102,7 @@ class Pooling(SearchSpace):
         # Lists come from YAML files and checkpoints; a tuple keeps the space hashable.
         object.__setattr__(self, "channels", tuple(self.channels or self._backbone.channels))
         object.__setattr__(self, "blocks", tuple(self.blocks or self._backbone.blocks))
+        self._require_positive("num_classes", "in_channels")
         if len(self._channels) != len(self._blocks) or min(*self._channels, *self._blocks) < 1:
             raise NASError(
                 f"Pooling.channels is {self.channels} and blocks {self.blocks}: valid are positive numbers, as many "
@@ -187,15 +189,25 @@ class Pooling(SearchSpace):
         if all(count.isascii() and count.isdigit() for count in counts):
             *positions, total = itertools.accumulate(map(int, counts))
             if tuple(positions) in self._positions and total == self._counted:
-                return (self._positions.index(tuple(positions)),)
+                path = (self._positions.index(tuple(positions)),)
+                if self.encode(path) == text:
+                    return path
         raise NASError(
             f"architecture {text!r} is not in the space: valid are {self._backbone.halvings + 1} positive layer "
             f"counts that add up to {self._counted}, such as {self.encode((0,))!r}"
         )
 
-    def cost(self, path: Path) -> cost.Cost:
+    def cost(self, path: Path) -> Cost:
         """Exact parameters and multiply-adds of the stand-alone network."""
         self.require(path)
+        return self._costs[path[0]]
+
+    @cached_property
+    def _costs(self) -> tuple[Cost, ...]:
+        """The cost of every path."""
+        return tuple(map(self._cost, self))
+
+    def _cost(self, path: Path) -> Cost:
         size = self.image_size
         stem, *_ = self.widths
         total = cost.convolution(self.in_channels, stem, kernel=3, size=size) + cost.batch_norm(stem)

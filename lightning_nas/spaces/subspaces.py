@@ -44,6 +44,11 @@ class _Subspace(SearchSpace):
         return self.space.num_choices
 
     @property
+    def choice_names(self) -> tuple[tuple[str, ...] | None, ...]:
+        """Those of the space."""
+        return self.space.choice_names
+
+    @property
     def whole(self) -> SearchSpace:
         """The space of which this one is a part."""
         return self.space.whole
@@ -171,6 +176,24 @@ class RestrictedSpace(_Subspace):
         """The number of paths that begin with ``prefix`` and take allowed choices only."""
         return self.space.count(prefix, self.allowed if allowed is None else allowed)
 
+    def neighbours(self, path: Path) -> Iterator[Path]:
+        """All other paths of the part that are neighbours in the space."""
+        if self.is_product:
+            return super().neighbours(path)
+        self.require(path)
+        return (other for other in self.space.neighbours(path) if self.is_valid(other))
+
+    def sample(self, rng: np.random.Generator) -> Path:
+        """One path, uniform over the valid ones."""
+        return super().sample(rng) if self._kept is None else self._kept[rng.integers(len(self._kept))]
+
+    @cached_property
+    def _kept(self) -> tuple[Path, ...] | None:
+        """The paths that are left of a list, of which choice by choice is slow to draw."""
+        if not isinstance(self.space, ListedSpace):
+            return None
+        return tuple(path for path in self.space if self.is_valid(path))
+
     def _repair(self, path: Path, allowed: Choices | None = None) -> Path:
         return self.space._repair(path, self.allowed if allowed is None else allowed)
 
@@ -277,8 +300,11 @@ class ListedSpace(_Subspace):
         return np.asarray((self._table != np.array(path)).sum(axis=1), dtype=np.int64)
 
     def _repair(self, path: Path, allowed: Choices | None = None) -> Path:
-        """The listed path that differs in the fewest decisions; of several, the first."""
-        return self._listed[int(self._distances(path).argmin())]
+        """The listed path of allowed choices that differs in the fewest decisions; of several, the first."""
+        distances = self._distances(path)
+        for column, kept in zip(self._table.T, allowed or (), strict=bool(allowed)):
+            distances[~np.isin(column, kept)] = len(path) + 1
+        return self._listed[int(distances.argmin())]
 
     def _part_of(self, space: SearchSpace) -> Self:
         return cast(Self, ListedSpace(space, self._listed))
@@ -294,6 +320,8 @@ def _read(space: SearchSpace, file: File) -> tuple[Path, ...]:
     archs = [(number, text) for number, text in enumerate(lines, 1) if text.strip()]
     if file.suffix == ".csv":
         rows = csv.DictReader(lines)
+        if "arch" not in (rows.fieldnames or ()):
+            raise NASError(f"{file} has no column named arch: valid is a table with one, or a text file")
         archs = [(rows.line_num, row.get("arch") or "") for row in rows]
     paths = []
     for number, text in archs:

@@ -12,7 +12,7 @@ from lightning_nas.cli import main
 from lightning_nas.ranking import kendall_tau, ranking_metrics
 from lightning_nas.ranking.benchmark import TableRow, TabularBenchmark, write_table
 from lightning_nas.ranking.complexity import complexity_bias, convergence_correlation
-from lightning_nas.ranking.mutation import choice_labels, mutation_bias, mutations
+from lightning_nas.ranking.mutation import mutation_bias, mutations
 from lightning_nas.ranking.stability import stability
 from lightning_nas.spaces import NASBench201, NASBenchMacro
 
@@ -61,9 +61,9 @@ def test_all_criteria_of_one_ranking(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert found["unscored"] == 0
     assert report["criteria"]["macs"]["kendall_tau"] == kendall_tau(MACS, TRUTH)
     assert report["criteria"]["-loss"]["kendall_tau"] == pytest.approx(found["kendall_tau"])
-    bias = mutation_bias(accuracy, TRUTH, mutations(PATHS, choice_labels(SPACE)))
+    bias = mutation_bias(accuracy, TRUTH, mutations(PATHS, SPACE.choice_names))
     row = report["mutations"]["accuracy"][0]
-    assert (row["replaced"], row["by"]) == ("identity", "3x3 ratio 3")
+    assert (row["replaced"], row["by"]) == ("identity", "k3 e3")
     assert (row["pairs"], row["bias"]) == (bias.pairs[0, 1], bias.bias[0, 1])
     table = printed(capsys.readouterr().out)
     assert table["kendall_tau"] == [

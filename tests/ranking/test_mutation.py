@@ -7,15 +7,9 @@ import pytest
 
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TabularBenchmark
-from lightning_nas.ranking.mutation import Labels, choice_labels, mutation_bias, mutations
+from lightning_nas.ranking.mutation import Labels, mutation_bias, mutations
 from lightning_nas.spaces import (
-    DARTS,
-    AutoFormer,
-    MobileNetV2,
     NASBench201,
-    NASBenchMacro,
-    Pooling,
-    RestrictedSpace,
 )
 
 AB = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -87,7 +81,7 @@ def test_pairs_within_a_group_have_both_paths_in_it() -> None:
 def test_published_ratios_of_nasbench201(data_root: Path) -> None:
     space = NASBench201()
     truth = list(TabularBenchmark.read(data_root / "benchmarks/nasbench201.csv").column("cifar10").values())
-    found = mutation_bias(truth, truth, mutations(list(space), choice_labels(space)))
+    found = mutation_bias(truth, truth, mutations(list(space), space.choice_names))
     expected = {
         (0, 1): 0.5434,
         (0, 2): 0.7939,
@@ -106,19 +100,6 @@ def test_published_ratios_of_nasbench201(data_root: Path) -> None:
         assert 0.0135 < found.truth_ties[pair] < 0.0185
         assert found.bias[pair] == 0
     assert found.truth_ties[0, 1] == pytest.approx(0.017, abs=5e-4)
-
-
-def test_choices_have_names() -> None:
-    assert choice_labels(NASBenchMacro()) == [("identity", "3x3 ratio 3", "5x5 ratio 6")] * 8
-    darts = choice_labels(DARTS())
-    assert len(darts) == len(DARTS().num_choices)
-    for names, number in zip(darts, DARTS().num_choices, strict=True):
-        assert names is None or len(names) == number
-    part = RestrictedSpace(NASBench201(), ((1, 2),) * 6)
-    assert choice_labels(part) == choice_labels(NASBench201())
-    assert choice_labels(Pooling()) == [None]
-    assert choice_labels(AutoFormer())[:1] == [["0: 0", "0: 1", "0: 2"]]
-    assert choice_labels(MobileNetV2())[0] == [f"0: {i}" for i in range(6)]
 
 
 def test_no_pairs_give_nan() -> None:

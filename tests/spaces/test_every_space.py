@@ -149,11 +149,14 @@ def test_class_sizes_count_isomorphic_paths(space: SearchSpace) -> None:
     assert [space.class_size(path) for path in paths[:9]] == [classes[space.canonical(p)] for p in paths[:9]]
 
 
-def test_paths_of_one_functional_key_compute_the_same(name: str) -> None:
-    supernet, space = SUPERNETS[name], SMALL[name]
-    x = images(space, 4)
+@pytest.mark.parametrize("norm", NORMS, ids=["shared", "standalone"])
+def test_paths_of_one_functional_key_compute_the_same(space: SearchSpace, norm: NormPolicy) -> None:
+    supernet, x = space.build_supernet(norm=norm), images(space, 4)
     paths = some_paths(space, 30)
     paths += [other for path in paths[::10] for other in itertools.islice(space.neighbours(path), 10)]
+    for path in paths[::3]:
+        supernet(images(space, 4), path)  # moves running statistics, of every layer in another way
+    supernet.eval()
     keys: dict[Hashable, Tensor] = {}
     with torch.no_grad():
         for path in dict.fromkeys(paths):
@@ -256,6 +259,12 @@ def test_mixtures_pass_gradients_to_their_weights(name: str) -> None:
         supernet.zero_grad()
 
 
+def test_choices_have_names(space: SearchSpace) -> None:
+    assert len(space.choice_names) == len(space.num_choices)
+    for names, number in zip(space.choice_names, space.num_choices, strict=True):
+        assert names is None or len(set(names)) == number
+
+
 def test_outline_is_plain(space: SearchSpace) -> None:
     for path in some_paths(space, 5):
         outline = space.outline(path)
@@ -275,8 +284,9 @@ def test_restrictions_and_lists_are_spaces(space: SearchSpace) -> None:
     allowed = tuple(choices[: max(1, len(choices) - 1)] for choices in space.choices)
     restricted = RestrictedSpace(space, allowed)
     listed = ListedSpace(space, tuple(some_paths(space, 9)))
+    nested = RestrictedSpace(listed, listed.choices)
     rng = np.random.default_rng(0)
-    for part in (restricted, listed):
+    for part in (restricted, listed, nested):
         assert 0 < part.size <= space.size
         assert SearchSpace.from_description(part.describe()) == part
         for path in some_paths(part, 10):
@@ -285,7 +295,10 @@ def test_restrictions_and_lists_are_spaces(space: SearchSpace) -> None:
             assert part.decode(part.encode(path)) == path
             assert part.cost(path) == space.cost(path)
             assert part.is_valid(part.mutate(path, rng, 0.5))
-            assert all(part.is_valid(other) for other in part.neighbours(path))
+            neighbours = list(part.neighbours(path))
+            assert all(part.is_valid(other) for other in neighbours)
+            assert len(set(neighbours)) == len(neighbours)
+            assert set(neighbours) <= set(space.neighbours(path))
     supernet = restricted.build_supernet()
     x = images(space, 4)
     path = restricted.sample(rng)

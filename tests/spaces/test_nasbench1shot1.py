@@ -349,3 +349,21 @@ def test_what_has_weight_zero_does_not_run() -> None:
     one_hot[7] = torch.zeros(3)
     with pytest.raises(NASError, match="all weights of decision 7 are 0"):
         supernet.forward_mixture(x, one_hot)
+
+
+def test_stacks_begin_with_a_max_pool() -> None:
+    supernet = NASBench1Shot1(
+        channels=2, stacks=2, cells_per_stack=1, in_channels=1, image_size=8
+    ).build_supernet()
+    kept, pooled = (cell.pool for cell in supernet.cells)  # type: ignore[union-attr]
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(kept(x), x)
+    assert torch.equal(pooled(x), torch.nn.functional.max_pool2d(x, 2, padding=1))
+
+
+def test_the_canonical_path_is_the_smallest_of_its_class() -> None:
+    space = NASBench1Shot1()
+    rng = np.random.default_rng(0)
+    for path in [space.sample(rng) for _ in range(200)]:
+        assert space.canonical(path) <= path
+        assert space.canonical(space.canonical(path)) == space.canonical(path)

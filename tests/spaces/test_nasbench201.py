@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.spaces import NASBench201, NormPolicy
-from lightning_nas.spaces.nasbench201 import EDGES, Edge, NASBench201Supernet, SearchCell, live_edges
+from lightning_nas.spaces.nasbench201 import (
+    EDGES,
+    Edge,
+    NASBench201Network,
+    NASBench201Supernet,
+    SearchCell,
+    live_edges,
+)
 
 CIFAR10 = NASBench201()
 SMALL = NASBench201(channels=4, cells=1, in_channels=1, image_size=8)
@@ -196,6 +203,14 @@ def test_choices_are_those_of_the_paper() -> None:
     ones = nn.functional.pad(torch.ones_like(x), (1, 1, 1, 1))
     mean = nn.functional.avg_pool2d(padded, 3, 1) / nn.functional.avg_pool2d(ones, 3, 1)
     torch.testing.assert_close(cell.operation(0, 4)(x), mean)
+
+
+def test_the_head_is_that_of_the_paper() -> None:
+    network = NASBench201Network(SMALL, (3,) * 6, NormPolicy())
+    norm, *_, linear = (module for module in network.layers[-1].modules() if not list(module.children()))
+    x = torch.randn(4, 16, 3, 3)
+    expected = linear(norm(x).relu().mean((2, 3)))
+    torch.testing.assert_close(network.layers[-1](x), expected)
 
 
 def test_a_cell_without_connection_gives_constant_logits() -> None:

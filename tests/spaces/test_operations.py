@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_nas.spaces.operations import SHARED, STANDALONE, BasicBlock, NormPolicy
+from lightning_nas.spaces.operations import SHARED, STANDALONE, BasicBlock, Bottleneck, NormPolicy
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -30,3 +30,19 @@ def test_block_is_that_of_the_paper(before: int, after: int, shortcut: int) -> N
     identity = x if before == after else block.shortcut(x)
     expected = nn.functional.relu(norm2(second(nn.functional.relu(norm1(first(x))))) + identity)
     assert torch.equal(block(x), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("before", "after"), [(8, 8), (4, 8)])
+def test_bottleneck_is_that_of_the_paper(before: int, after: int, stride: int) -> None:
+    block = Bottleneck(before, after, STANDALONE).eval()
+    x = torch.randn(2, before, 6, 6)
+    (reduce, norm1), (filtering, norm2), (expand, norm3) = block.reduce, block.filter, block.expand
+    y = norm1(reduce(x)).relu()
+    y = norm2(nn.functional.conv2d(y, filtering.get_parameter("weight"), stride=stride, padding=1)).relu()
+    y = norm3(expand(y))
+    shortcut = x[:, :, ::stride, ::stride]
+    if isinstance(block.shortcut, nn.Sequential):
+        projection, norm = block.shortcut
+        shortcut = norm(nn.functional.conv2d(x, projection.get_parameter("weight"), stride=stride))
+    assert torch.equal(block(x, stride), (y + shortcut).relu())

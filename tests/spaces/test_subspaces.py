@@ -50,6 +50,10 @@ def test_restrictions_nest() -> None:
     assert inner.whole is TOY
     of_list = RestrictedSpace(LISTED, ((0,), (1,), (0, 2), (2,)))
     assert list(of_list) == [(0, 1, 0, 2), (0, 1, 2, 2)]
+    rng = np.random.default_rng(0)
+    assert {of_list.sample(rng) for _ in range(50)} == set(of_list)
+    assert {of_list.mutate((0, 1, 0, 2), rng, 0.5) for _ in range(50)} == set(of_list)
+    assert list(of_list.neighbours((0, 1, 0, 2))) == [(0, 1, 2, 2)]
 
 
 @pytest.mark.parametrize("space", [RESTRICTED, LISTED])
@@ -164,7 +168,7 @@ def test_a_list_comes_from_a_text_file_or_a_table(tmp_path: Path) -> None:
     [
         ("a.txt", "0110\n\n01\n", "a.txt line 3: architecture '01' is not in the toy space"),
         ("a.csv", "arch,x\n0110,1\n0119,2\n", "a.csv line 3: architecture '0119'"),
-        ("b.csv", "name\n0110\n", "b.csv line 2: architecture ''"),
+        ("b.csv", "name\n0110\n", "b.csv has no column named arch"),
     ],
 )
 def test_a_wrong_line_of_a_list_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
