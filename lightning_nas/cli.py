@@ -118,7 +118,7 @@ def _require_known_classes(args: list[str]) -> None:
         module = CLASSES.get(flag)
         # Anything else is a class path, a file or a dictionary.
         if module and value.isidentifier() and value not in (*module.__all__, "null"):
-            known = ", ".join(name for name in module.__all__ if _is_buildable(getattr(module, name)))
+            known = ", ".join(sorted(name for name in module.__all__ if _is_buildable(getattr(module, name))))
             raise NASError(f"{flag} is {value!r}: valid are {known}, and class paths of your own")
 
 

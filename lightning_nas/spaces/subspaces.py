@@ -178,7 +178,7 @@ class RestrictedSpace(_Subspace):
 
     def neighbours(self, path: Path) -> Iterator[Path]:
         """All other paths of the part that are neighbours in the space."""
-        if self.is_product:
+        if self._kept is None:
             return super().neighbours(path)
         self.require(path)
         return (other for other in self.space.neighbours(path) if self.is_valid(other))
@@ -189,10 +189,11 @@ class RestrictedSpace(_Subspace):
 
     @cached_property
     def _kept(self) -> tuple[Path, ...] | None:
-        """The paths that are left of a list, of which choice by choice is slow to draw."""
-        if not isinstance(self.space, ListedSpace):
-            return None
-        return tuple(path for path in self.space if self.is_valid(path))
+        """The paths that are left of a list: to find them choice by choice would be slow."""
+        of_list = isinstance(self.space, ListedSpace)
+        if of_list or (isinstance(self.space, RestrictedSpace) and self.space._kept is not None):
+            return tuple(path for path in self.space if self.is_valid(path))
+        return None
 
     def _repair(self, path: Path, allowed: Choices | None = None) -> Path:
         return self.space._repair(path, self.allowed if allowed is None else allowed)

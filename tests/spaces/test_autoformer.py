@@ -132,7 +132,7 @@ def test_wrong_architectures_are_refused(text: str, message: str) -> None:
     [
         ({"image_size": 225}, "image_size is 225: valid are multiples of the patch size 16"),
         ({"image_size": 0}, "image_size is 0: valid are multiples"),
-        ({"patch_size": 0}, "patch_size is 0: valid are positive numbers"),
+        ({"patch_size": 0}, "patch_size is 0: valid are numbers from 1"),
         ({"depths": (12, 12)}, r"depths is \(12, 12\): valid are positive numbers in ascending order"),
         ({"heads": ()}, r"heads is \(\): valid are positive numbers in ascending order"),
         ({"embed_dims": (0, 192)}, r"embed_dims is \(0, 192\): valid are positive"),
@@ -287,4 +287,4 @@ def test_outline_names_heads_and_ratio() -> None:
     outline = PUBLISHED.outline(PUBLISHED.decode(AZ_NAS_TINY))
     assert outline.titles == ("192 channels, 14 x 14 patches",)
     (row,) = outline.rows
-    assert (len(row), row[0], row[3]) == (12, "4 heads, ratio 3.5", "4 heads, ratio 4")
+    assert (len(row), row[0], row[3]) == (12, "4 heads\nratio 3.5", "4 heads\nratio 4")

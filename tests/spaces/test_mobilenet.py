@@ -167,7 +167,7 @@ def test_wrong_architectures_are_refused(text: str, message: str) -> None:
         ({"channels": (24, 40)}, "positive numbers, one of each per stage"),
         ({"strides": (2, 2, 2, 0, 2, 1)}, "positive numbers, one of each per stage"),
         ({"channels": (), "layers": (), "strides": ()}, "positive numbers, one of each per stage"),
-        ({"stem_stride": 0}, "stem_stride is 0: valid are positive numbers"),
+        ({"stem_stride": 0}, "stem_stride is 0: valid are numbers from 1"),
         ({"image_size": 31}, "image_size is 31: .* needs at least 32 pixels"),
     ],
 )

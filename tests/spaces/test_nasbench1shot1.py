@@ -209,7 +209,7 @@ def test_matrices_of_no_cell_are_refused(
 
 @pytest.mark.parametrize("field", ["channels", "stacks", "cells_per_stack", "image_size"])
 def test_impossible_spaces_are_refused(field: str) -> None:
-    with pytest.raises(NASError, match=f"{field} is 0: valid is at least 1"):
+    with pytest.raises(NASError, match=f"{field} is 0: valid are numbers from 1"):
         NASBench1Shot1(**{field: 0})
 
 

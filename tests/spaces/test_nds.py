@@ -380,8 +380,8 @@ def test_wrong_architectures_are_refused(space: NDSResNet | NDSResNeXt, text: st
         ("ratios", (0.5, 0.5), r"ratios is \(0.5, 0.5\): valid"),
         ("groups", (-1,), r"groups is \(-1,\): valid"),
         ("strides", (1, 0), r"strides is \(1, 0\): valid are positive numbers, one per stage"),
-        ("stem_width", 0, "stem_width is 0: valid are positive numbers"),
-        ("num_classes", 0, "num_classes is 0: valid are positive numbers"),
+        ("stem_width", 0, "stem_width is 0: valid are numbers from 1"),
+        ("num_classes", 0, "num_classes is 0: valid are numbers from 1"),
         ("picking", "l2", "picking is 'l2': valid are 'ordinal' and 'l1'"),
         ("image_size", 3, r"image_size is 3: strides \(1, 2, 2\) need at least 4 pixels"),
         (
@@ -389,7 +389,7 @@ def test_wrong_architectures_are_refused(space: NDSResNet | NDSResNeXt, text: st
             (1, 8),
             "groups has 8, but width 16 and ratio 0.25 make a bottleneck of 4 channels: valid are",
         ),
-        ("ratios", (0.01,), "groups has 1, but width 16 and ratio 0.01 make a bottleneck of 0 channels"),
+        ("ratios", (0.01,), "ratios has 0.01, which leaves no channel of width 16"),
     ],
 )
 def test_impossible_spaces_are_refused(field: str, value: object, message: str) -> None:
