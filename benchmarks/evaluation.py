@@ -1,66 +1,192 @@
-"""Scores all 36 paths of the Pooling space: common beginnings run once, against every path from its start."""
+"""Scores many paths of a supernet: the evaluator, which does no work twice, against one path at a time."""
 
+import resource
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from time import perf_counter
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.measure import Figure, arguments, ratios, report, seconds
-from lightning_nas.spaces import Path, Pooling, Supernet
-from lightning_nas.spaces.operations import BasicBlock
+from lightning_nas.spaces import (
+    ChainSupernet,
+    NASBench201,
+    NASBenchMacro,
+    Path,
+    Pooling,
+    SearchSpace,
+    Supernet,
+)
+from lightning_nas.spaces.nasbench201 import EDGES, NONE, NASBench201Supernet, SearchCell, live_edges
 
-SHARED, SINGLE = "shared prefixes", "one by one"
+Paths = Sequence[Path]
 
 
-def shared_prefixes(supernet: Supernet, images: Tensor, paths: tuple[Path, ...]) -> list[Tensor]:
-    logits = dict(supernet.forward_each(images, paths))
-    return [logits[position] for position in range(len(paths))]
+def evaluator(supernet: Supernet, images: Tensor, paths: Paths) -> None:
+    for _ in supernet.forward_each(images, paths):
+        pass
 
 
-def one_by_one(supernet: Supernet, images: Tensor, paths: tuple[Path, ...]) -> list[Tensor]:
-    return [supernet(images, path) for path in paths]
+def one_by_one(supernet: Supernet, images: Tensor, paths: Paths) -> None:
+    for path in paths:
+        supernet(images, path)
 
 
-def count_blocks(supernet: Supernet, images: Tensor, paths: tuple[Path, ...]) -> tuple[int, int]:
-    """Residual blocks that each side runs; checks on the way that both give the same logits."""
-    ran: list[str] = []
-    blocks = (module for module in supernet.modules() if isinstance(module, BasicBlock))
-    handles = [block.register_forward_hook(lambda *_: ran.append("block")) for block in blocks]
-    shared = shared_prefixes(supernet, images, paths)
-    count = len(ran)
-    single = one_by_one(supernet, images, paths)
-    for handle in handles:
-        handle.remove()
-    assert all(map(torch.equal, shared, single)), "shared prefixes change the logits"
-    return count, len(ran) - count
+def setting(space: SearchSpace, num_images: int, seed: int = 0) -> tuple[Supernet, Tensor]:
+    torch.manual_seed(seed)
+    images = torch.randn(num_images, space.in_channels, space.image_size, space.image_size)
+    return space.build_supernet().eval(), images
+
+
+def bitwise_equal(supernet: Supernet, images: Tensor, paths: Paths, checked: int = 200) -> bool:
+    """Whether the evaluator gives the logits of single paths, looked at for some of them."""
+    some = set(np.random.default_rng(0).permutation(len(paths))[:checked].tolist())
+    return all(
+        torch.equal(logits, supernet(images, paths[position]))
+        for position, logits in supernet.forward_each(images, paths)
+        if position in some
+    )
+
+
+def layer_evaluations(space: SearchSpace) -> int:
+    """How often the evaluator runs a layer that paths choose, for all paths of a chain, on one image."""
+    supernet, images = setting(space, 2)
+    assert isinstance(supernet, ChainSupernet)
+    depths: list[int] = []
+    run_stage = supernet.run_stage
+
+    def counting(depth: int, choice: Hashable, x: Any) -> Any:
+        depths.append(depth)
+        return run_stage(depth, choice, x)
+
+    supernet.run_stage = counting  # type: ignore[method-assign]
+    evaluator(supernet, images, list(space))
+    # The first stage is the stem and the last one the head.
+    return sum(0 < depth < max(depths) for depth in depths)
+
+
+def chain(
+    name: str, tiny: SearchSpace, spaces: dict[str, SearchSpace], num_images: int, rounds: int
+) -> list[Figure]:
+    """A space that can be scored completely: one by one all paths, or as many as some of them extrapolate to."""
+    figures = [Figure(f"{name}.layer_evaluations", [layer_evaluations(tiny)], "layers")]
+    for suffix, space in spaces.items():
+        supernet, images = setting(space, num_images)
+        paths = list(space)
+        some = paths if len(paths) < 100 else [paths[i] for i in range(0, len(paths), len(paths) // 60)]
+        taken = seconds(
+            {
+                "all": partial(evaluator, supernet, images, paths),
+                "some": partial(one_by_one, supernet, images, some),
+            },
+            rounds,
+        )
+        single = [value * len(paths) / len(some) for value in taken["some"]]
+        figures += [
+            Figure(f"{name}.speedup{suffix}", ratios(single, taken["all"]), "x"),
+            Figure(
+                f"{name}.time_per_path{suffix}", [1e3 * value / len(paths) for value in taken["all"]], "ms"
+            ),
+            Figure(
+                f"{name}.bitwise_equal{suffix}", [float(bitwise_equal(supernet, images, paths))], "1 is yes"
+            ),
+        ]
+    return figures
+
+
+def released_forward(supernet: NASBench201Supernet, images: Tensor, path: Path) -> Tensor:
+    """A path as released codes run it: every edge, and those without operation multiplied by zero."""
+    x = images
+    for layer in supernet.layers:
+        if isinstance(layer, SearchCell):
+            nodes: list[Any] = [x, 0.0, 0.0, 0.0]
+            for edge, (source, target) in enumerate(EDGES):
+                y = nodes[source]
+                nodes[target] = nodes[target] + (
+                    y * 0 if path[edge] == NONE else layer.operation(edge, path[edge])(y)
+                )
+            x = nodes[-1]
+        else:
+            x = layer(x)
+    return x
+
+
+def timed(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def cells(
+    name: str, space: NASBench201, num_images: int, number: int, rounds: int, fast: bool
+) -> list[Figure]:
+    """NAS-Bench-201: 15,625 paths as released against 9,445 forward classes, both extrapolated from a sample."""
+    supernet, images = setting(space, num_images)
+    assert isinstance(supernet, NASBench201Supernet)
+    other, _ = setting(space, num_images)
+    assert isinstance(other, NASBench201Supernet)
+    laid_out = images
+    if fast:
+        other = other.to(memory_format=torch.channels_last)
+        laid_out = images.contiguous(memory_format=torch.channels_last)
+    everything = list(space)
+    classes = list({live_edges(path): path for path in everything}.values())
+    rng = np.random.default_rng(0)
+    speedups, same = [], []
+    for _ in range(rounds):
+        raw = [everything[i] for i in rng.choice(len(everything), number, replace=False)]
+        kept = [classes[i] for i in rng.choice(len(classes), number, replace=False)]
+        slow = timed(lambda raw=raw: [released_forward(supernet, images, path) for path in raw])  # type: ignore[misc]
+        quick = timed(lambda kept=kept: evaluator(other, laid_out, kept))  # type: ignore[misc]
+        speedups.append(slow * len(everything) / (quick * len(classes)))
+        for path in kept[:5]:
+            answers = released_forward(supernet, images, path).argmax(1), other(laid_out, path).argmax(1)
+            same.append(float((answers[0] == answers[1]).double().mean()))
+    return [
+        Figure(f"nasbench201.{name}", speedups, "x"),
+        Figure(f"nasbench201.{name}.equal_answers", [100 * float(np.mean(same))], "%"),
+    ]
+
+
+def forward_classes() -> int:
+    """How many cells the evaluator runs to the end for all 15,625."""
+    space = NASBench201(channels=1, cells=1, in_channels=1, image_size=4)
+    supernet, images = setting(space, 2)
+    assert isinstance(supernet, NASBench201Supernet)
+    ran: list[None] = []
+    supernet.layers[-1].register_forward_hook(lambda *_: ran.append(None))
+    evaluator(supernet, images, list(space))
+    return len(ran)
 
 
 @torch.no_grad()
-def measure(num_images: int, rounds: int) -> list[Figure]:
-    torch.manual_seed(0)
-    space = Pooling(channels=(8, 16, 32))
-    supernet, paths = space.build_supernet().eval(), tuple(space)
-    images = torch.randn(num_images, space.in_channels, space.image_size, space.image_size)
-    counts = count_blocks(supernet, images, paths)
-    sides = {
-        SHARED: partial(shared_prefixes, supernet, images, paths),
-        SINGLE: partial(one_by_one, supernet, images, paths),
-    }
-    taken = seconds(sides, rounds)
-    speed = {side: [num_images * len(paths) / value for value in values] for side, values in taken.items()}
-    where = f"Pooling, {num_images} images"
-    return [
-        Figure(f"{where}: speed-up by {SHARED}", ratios(taken[SINGLE], taken[SHARED]), "x"),
-        Figure(f"{where}: images x paths, {SHARED}", speed[SHARED], "1/s"),
-        Figure(f"{where}: images x paths, {SINGLE}", speed[SINGLE], "1/s"),
-        Figure(f"Pooling: blocks run, {SHARED}", [counts[0]], "blocks"),
-        Figure(f"Pooling: blocks run, {SINGLE}", [counts[1]], "blocks"),
-    ]
+def measure(quick: bool) -> list[Figure]:
+    images, rounds = (20, 2) if quick else (250, 5)
+    tiny_macro = NASBenchMacro(channels=(1, 1, 1, 1), head_channels=1, in_channels=1, image_size=8)
+    small = {"channels": (8, 16, 32, 64), "head_channels": 320}
+    macro = NASBenchMacro(**small, image_size=8) if quick else NASBenchMacro(**small, image_size=16)  # type: ignore[arg-type]
+    poolings: dict[str, SearchSpace] = {"": Pooling(channels=(8, 16, 32))}
+    if not quick:
+        poolings["_full"] = Pooling()
+    figures = chain(
+        "pooling", Pooling(channels=(1, 1, 1), in_channels=1, image_size=4), poolings, images, rounds
+    )
+    figures += chain("macro", tiny_macro, {"": macro}, 2 if quick else 100, 1 if quick else 3)
+    figures.append(Figure("nasbench201.forward_classes", [forward_classes()], "cells"))
+    narrow = NASBench201(channels=4, cells=1, image_size=16)
+    figures += cells("speedup_small", narrow, images, 20 if quick else 200, rounds, fast=False)
+    wide = NASBench201(channels=8, cells=1) if quick else NASBench201()
+    figures += cells("speedup_full", wide, images, 5 if quick else 10, rounds, fast=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [*figures, Figure("peak_memory_of_this_process", [peak], "MB")]
 
 
 def main() -> None:
     options = arguments(__doc__)
-    report(measure(50, rounds=3) if options.quick else measure(250, rounds=9), options.json)
+    report(measure(options.quick), options.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import short_runs
 import torch
@@ -346,3 +347,25 @@ def test_a_gradient_scaler_changes_nothing(tmp_path: Path) -> None:
     train(tmp_path, scaled, UniformSampler(paths=3, seed=0), plugins=[precision], **flags)
     short_runs.assert_same(scaled.state_dict(), plain.state_dict())
     assert scaler.get_scale() == 2.0**10
+
+
+def test_channels_last_changes_the_layout_and_hardly_the_result(tmp_path: Path) -> None:
+    scores = []
+    for channels_last in (False, True):
+        module = short_runs.supernet_module(
+            Pooling(blocks=(1, 1, 1), channels=(4, 4, 6)), channels_last=channels_last
+        )
+        seen: list[bool] = []
+        module.supernet.layers[0].register_forward_hook(  # type: ignore[union-attr, index]
+            lambda _, args, __, seen=seen: seen.append(
+                args[0].is_contiguous(memory_format=torch.channels_last)
+            )
+        )
+        sampler = UniformSampler(seed=0)
+        run = tmp_path / str(channels_last)
+        trainer = short_runs.trainer(run, sampler, max_epochs=2)
+        trainer.fit(module, datamodule=short_runs.digits())
+        scores.append(module.evaluator.scores().loss)
+        weights = [p for p in module.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) == channels_last for p in weights)
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-2)
