@@ -90,12 +90,11 @@ class SupernetModule(LightningModule):
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
-        return cast(Tensor, self.supernet(x, path))
+        return cast(Tensor, self.supernet(self._laid_out(x), path))
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Lays the images out in memory as the weights are."""
-        images, labels = batch
-        return images.contiguous(memory_format=self.memory_format), labels
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """The images, in memory as the weights are."""
+        return images.contiguous(memory_format=self.memory_format)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
@@ -245,7 +244,7 @@ class SupernetModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Scores all of ``eval_paths`` on one batch."""
         images, labels = batch
-        self.evaluator.update(images, labels, batch_idx, partial(track, self.trainer))
+        self.evaluator.update(self._laid_out(images), labels, batch_idx, partial(track, self.trainer))
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss and accuracy over the paths."""
