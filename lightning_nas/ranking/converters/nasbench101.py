@@ -17,9 +17,9 @@ from tqdm import tqdm
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TabularBenchmark
 from lightning_nas.ranking.converters.reading import averaged, percent, require
+from lightning_nas.spaces.nasbench1shot1 import OPERATIONS
 
 EPOCHS = 108
-OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 
 Matrix = tuple[tuple[int, ...], ...]
 """``matrix[i][j]`` is 1 where vertex i feeds vertex j; only i < j occur."""

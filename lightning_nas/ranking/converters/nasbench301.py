@@ -10,18 +10,9 @@ from tqdm import tqdm
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TabularBenchmark
 from lightning_nas.ranking.converters.reading import averaged, percent, read_json, require
+from lightning_nas.spaces.darts import NODES, OPERATIONS
 
 PREFIX = "NetworkSelectorDatasetInfo:darts:"
-NODES = range(2, 6)
-OPERATIONS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 # How large the network was and how long it was trained: accuracies compare only where these agree.
 SETTINGS = (
     PREFIX + "layers",
@@ -96,7 +87,7 @@ def _cell(config: Mapping[str, Any], cell: str, place: str) -> list[tuple[str, i
 
 
 def _inputs(config: Mapping[str, Any], cell: str, node: int, place: str) -> tuple[int, int]:
-    if node == NODES.start:
+    if node == NODES[0]:
         return (0, 1)
     key = f"inputs_node_{cell}_{node}"
     text = config.get(PREFIX + key)
