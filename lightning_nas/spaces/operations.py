@@ -53,6 +53,11 @@ def _strided(layer: nn.Module, x: Tensor, stride: int) -> Tensor:
     return cast(Tensor, norm(F.conv2d(x, conv.weight, stride=stride, padding=conv.padding)))
 
 
+def _shortcut_layers(in_channels: int, out_channels: int, norm: NormPolicy) -> nn.Module:
+    same = in_channels == out_channels
+    return nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm)
+
+
 class _Residual(nn.Module):
     """What residual blocks have in common: the shortcut, and a stride that is chosen at every call.
 
@@ -61,11 +66,7 @@ class _Residual(nn.Module):
     """
 
     expansion: int
-
-    def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
-        super().__init__()
-        same = in_channels == out_channels
-        self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm)
+    shortcut: nn.Module
 
     def _shortcut(self, x: Tensor, stride: int) -> Tensor:
         if isinstance(self.shortcut, nn.Identity):
@@ -87,9 +88,11 @@ class BasicBlock(_Residual):
     expansion = 1
 
     def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
-        super().__init__(in_channels, out_channels, norm)
+        super().__init__()
+        # The order decides which random numbers the weights get, and with them all published results.
         self.first = conv_norm(in_channels, out_channels, 3, norm)
         self.second = conv_norm(out_channels, out_channels, 3, norm)
+        self.shortcut = _shortcut_layers(in_channels, out_channels, norm)
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
         """Maps N x in x H x W to N x out x H/stride x W/stride."""
@@ -118,11 +121,12 @@ class Bottleneck(_Residual):
     expansion = 4
 
     def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
-        super().__init__(in_channels, out_channels, norm)
+        super().__init__()
         inner = out_channels // self.expansion
         self.reduce = conv_norm(in_channels, inner, 1, norm)
         self.filter = conv_norm(inner, inner, 3, norm)
         self.expand = conv_norm(inner, out_channels, 1, norm)
+        self.shortcut = _shortcut_layers(in_channels, out_channels, norm)
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
         """Maps N x in x H x W to N x out x H/stride x W/stride."""
