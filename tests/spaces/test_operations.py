@@ -46,3 +46,9 @@ def test_bottleneck_is_that_of_the_paper(before: int, after: int, stride: int) -
         projection, norm = block.shortcut
         shortcut = norm(nn.functional.conv2d(x, projection.get_parameter("weight"), stride=stride))
     assert torch.equal(block(x, stride), (y + shortcut).relu())
+
+
+def test_blocks_draw_their_weights_in_a_fixed_order() -> None:
+    """Modules are initialised in this order; another would change the results of every seed."""
+    names = [name.split(".")[0] for name, _ in BasicBlock(2, 4, SHARED).named_parameters()]
+    assert names == ["first", "second", "shortcut"]
