@@ -169,10 +169,11 @@ def _from_benchmark(
             )
     truth = np.array([accuracy[arch] for arch in table.archs])
     position = {arch: i for i, arch in enumerate(table.archs)}
-    if RELEASED_LIST not in benchmark.datasets or len(position) < len(benchmark.archs) != NASBench201().size:
+    if RELEASED_LIST not in benchmark.datasets or len(benchmark.archs) != NASBench201().size:
         return truth, []
-    listed = released_sample(list(benchmark.column(RELEASED_LIST).values()))
-    return truth, [position[benchmark.archs[i]] for i in listed]
+    listed = [benchmark.archs[i] for i in released_sample(list(benchmark.column(RELEASED_LIST).values()))]
+    ranked = all(arch in position for arch in listed)
+    return truth, [position[arch] for arch in listed] if ranked else []
 
 
 # -------------------------------------------------------------------------------------------- the criteria
