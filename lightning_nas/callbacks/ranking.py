@@ -120,7 +120,8 @@ class Ranking(Callback):
             "number of processes": trainer.world_size,
             **_batches(trainer),
         }
-        name = f"{trainer.state.fn}.partial" + (f"-{trainer.global_rank}" if trainer.world_size > 1 else "")
+        verb = "test" if trainer.state.fn == "test" else "validate"
+        name = f"{verb}.partial" + (f"-{trainer.global_rank}" if trainer.world_size > 1 else "")
         return PartialScores(Path(trainer.default_root_dir) / name, settings)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -176,3 +176,30 @@ def test_another_kind_of_module_is_refused(tmp_path: Path) -> None:
 def test_a_probe_larger_than_the_validation_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="probe_size is 101, but the validation split has 100 images"):
         validate(tmp_path, Ranking(probe_size=101))
+
+
+def test_an_interrupted_validation_continues_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate(tmp_path / "straight", Ranking(), eval_batch_size=50)
+    run, scored = tmp_path / "run", list[tuple[int, ...]]()
+    forward_each = type(short_runs.supernet_module(SPACE).supernet).forward_each
+
+    def interrupted(self: Any, x: Any, paths: Any) -> Any:
+        for number, output in enumerate(forward_each(self, x, paths)):
+            if len(scored) == 20:
+                raise KeyboardInterrupt
+            scored.append((number,))
+            yield output
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_nas.spaces.base.ChainSupernet.forward_each", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            validate(run, Ranking(), eval_batch_size=50)
+    assert (run / "validate.partial").exists()
+    assert not (run / "ranking.csv").exists()
+    with pytest.raises(NASError, match=r"begun with data\.eval_batch_size 50, but now .* is 25"):
+        validate(run, Ranking(), eval_batch_size=25)
+    validate(run, Ranking(), eval_batch_size=50)
+    assert (run / "ranking.csv").read_text() == (tmp_path / "straight" / "ranking.csv").read_text()
+    assert not (run / "validate.partial").exists()
