@@ -126,27 +126,31 @@ def cells(
     """NAS-Bench-201: 15,625 paths as released against 9,445 forward classes, both extrapolated from a sample."""
     supernet, images = setting(space, num_images)
     assert isinstance(supernet, NASBench201Supernet)
-    other, _ = setting(space, num_images)
-    assert isinstance(other, NASBench201Supernet)
-    laid_out = images
-    if fast:
-        other = other.to(memory_format=torch.channels_last)
-        laid_out = images.contiguous(memory_format=torch.channels_last)
+    strided, pixels = setting(space, num_images)
+    strided, pixels = (
+        strided.to(memory_format=torch.channels_last),
+        pixels.contiguous(memory_format=torch.channels_last),
+    )
+    other, laid_out = (strided, pixels) if fast else (supernet, images)
     everything = list(space)
     classes = list({live_edges(path): path for path in everything}.values())
     rng = np.random.default_rng(0)
-    speedups, same = [], []
+    speedups, layouts, same = [], [], []
     for _ in range(rounds):
         raw = [everything[i] for i in rng.choice(len(everything), number, replace=False)]
         kept = [classes[i] for i in rng.choice(len(classes), number, replace=False)]
         slow = timed(lambda raw=raw: [released_forward(supernet, images, path) for path in raw])  # type: ignore[misc]
         quick = timed(lambda kept=kept: evaluator(other, laid_out, kept))  # type: ignore[misc]
+        plain = timed(lambda kept=kept: evaluator(supernet, images, kept))  # type: ignore[misc]
+        last = timed(lambda kept=kept: evaluator(strided, pixels, kept))  # type: ignore[misc]
+        layouts.append(plain / last)
         speedups.append(slow * len(everything) / (quick * len(classes)))
         for path in kept[:5]:
             answers = released_forward(supernet, images, path).argmax(1), other(laid_out, path).argmax(1)
             same.append(float((answers[0] == answers[1]).double().mean()))
     return [
         Figure(f"nasbench201.{name}", speedups, "x"),
+        Figure(f"nasbench201.{name}.contiguous / channels_last", layouts, "x"),
         Figure(f"nasbench201.{name}.equal_answers", [100 * float(np.mean(same))], "%"),
     ]
 

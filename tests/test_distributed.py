@@ -141,7 +141,8 @@ def count_exchanges(root: Path, sampler: MakeSampler, **flags: Any) -> list[int]
 def validate(root: Path, options: dict[str, Any], eval_batch_size: int) -> dict[str, Any]:
     """Each rank has a folder of its own, so that it shows who writes."""
     module = short_runs.supernet_module(**options)
-    trainer = short_runs.trainer(root / str(rank()), Ranking(), **strategy())
+    ranking = Ranking(recalibrate=40 if "norm" in options else 0)
+    trainer = short_runs.trainer(root / str(rank()), ranking, **strategy())
     images = short_runs.digits(eval_batch_size=eval_batch_size)
     [logged] = trainer.validate(module, datamodule=images, verbose=False)
     scores = module.evaluator.scores()
@@ -266,7 +267,11 @@ def test_running_statistics_are_those_of_the_checkpoint(pair: GlooPair, tmp_path
 
 
 @pytest.mark.parametrize("eval_batch_size", [25, 20, 30], ids=["even", "odd", "last is smaller"])
-@pytest.mark.parametrize("options", [{}, {"space": POOLING}], ids=["toy", "batch-norm"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"space": POOLING}, {"space": POOLING, "norm": NormPolicy(running_stats=True)}],
+    ids=["toy", "batch-norm", "recalibrated"],
+)
 def test_validation_counts_every_image_once(
     pair: GlooPair, tmp_path: Path, options: dict[str, Any], eval_batch_size: int
 ) -> None:

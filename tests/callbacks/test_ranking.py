@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import short_runs
+import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from toy_space import Toy
 
 from lightning_nas.callbacks import Ranking
 from lightning_nas.density import mean_distances, probe_indices
 from lightning_nas.errors import NASError
+from lightning_nas.evaluation import Calibration
 from lightning_nas.ranking import TableRow, density_bias, ranking_metrics, write_table
 from lightning_nas.samplers import UniformSampler
-from lightning_nas.spaces import Pooling, RestrictedSpace
+from lightning_nas.spaces import NormPolicy, Pooling, RestrictedSpace
 
 SPACE = Pooling(blocks=(2, 2, 2), channels=(2, 2, 4), in_channels=1, image_size=8)
 KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
@@ -203,3 +205,52 @@ def test_an_interrupted_validation_continues_where_it_stopped(
     validate(run, Ranking(), eval_batch_size=50)
     assert (run / "ranking.csv").read_text() == (tmp_path / "straight" / "ranking.csv").read_text()
     assert not (run / "validate.partial").exists()
+
+
+def test_recalibrated_scores_are_those_of_statistics_from_training_images(tmp_path: Path) -> None:
+    module = short_runs.supernet_module(SPACE, norm=NormPolicy(running_stats=True))
+    data, ranking = short_runs.digits(), Ranking(recalibrate=60)
+    short_runs.trainer(tmp_path, ranking, logger=False).validate(module, datamodule=data, verbose=False)
+    scores = module.evaluator.scores()
+    calibration = Calibration(module.supernet, [data.training_images(60)[0]])
+    images, labels = data.validation_images(range(100))
+    with torch.no_grad():
+        for path, accuracy in zip(SPACE, scores.accuracy, strict=True):
+            with calibration.of(path):
+                hits = int((module.supernet(images, path).argmax(1) == labels).sum())
+            assert accuracy == hits
+    evaluation = json.loads((tmp_path / "ranking.json").read_text())["evaluation"]
+    assert (evaluation["batch_norm"], evaluation["recalibration_images"]) == ("recalibrated", 60)
+
+
+def test_recalibration_needs_running_statistics(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="needs batch-norm with running statistics"):
+        validate(tmp_path, Ranking(recalibrate=60))
+    with pytest.raises(NASError, match="recalibrate is -1: valid are numbers of images from 0"):
+        validate(tmp_path, Ranking(recalibrate=-1))
+
+
+def test_the_paths_of_a_file_or_of_strata_are_scored(tmp_path: Path, table: str) -> None:
+    chosen = [SPACE.encode(SPACE[i]) for i in (9, 2, 5)]
+    (tmp_path / "archs.txt").write_text("\n".join(chosen))
+    validate(tmp_path / "file", Ranking(paths=str(tmp_path / "archs.txt")))
+    assert [row["arch"] for row in rows(tmp_path / "file" / "ranking.csv")] == chosen
+    validate(tmp_path / "strata", Ranking(table, paths=5, stratified=True))
+    truth = sorted(float(row["digits"]) for row in rows(Path(table)))
+    scored = sorted(float(row["ground_truth"]) for row in rows(tmp_path / "strata" / "ranking.csv"))
+    assert [truth.index(value) // 3 for value in scored] == [0, 1, 2, 3, 4]
+    with pytest.raises(NASError, match=r"stratified needs ranking\.benchmark and a number of paths"):
+        validate(tmp_path / "wrong", Ranking(paths=5, stratified=True))
+
+
+def test_fit_keeps_the_scores_of_every_validation(tmp_path: Path) -> None:
+    module = short_runs.supernet_module(SPACE)
+    trainer = short_runs.trainer(
+        tmp_path, UniformSampler(seed=0), Ranking(), max_epochs=4, check_val_every_n_epoch=2
+    )
+    trainer.fit(module, datamodule=short_runs.digits())
+    kept = sorted(path.name for path in (tmp_path / "scores").iterdir())
+    assert kept == ["epoch_0002.csv", "epoch_0004.csv"]
+    last = rows(tmp_path / "scores" / "epoch_0004.csv")
+    assert [row["arch"] for row in last] == [SPACE.encode(path) for path in SPACE]
+    assert [float(row["accuracy"]) for row in last] == module.evaluator.scores().accuracy.tolist()
