@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
@@ -21,7 +21,7 @@ from lightning_nas.optim.schedule import Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
 from lightning_nas.standalone import StandaloneModule
 
-Batch = tuple[Tensor, Tensor]
+Batch = Sequence[Tensor]
 
 
 class SupernetModule(LightningModule):
@@ -51,6 +51,12 @@ class SupernetModule(LightningModule):
         channels_last: Keep the channels of a pixel together in memory. On a CPU that more than halves the time of
             NAS-Bench-201 at its published width, whose average pooling is slow otherwise, and slows down
             networks of few channels (``benchmarks/evaluation.py``). Results differ in the last digits.
+
+    Attributes:
+        paths: The paths that the next step trains; a sampler sets them.
+        path_weights: A weight for the loss of each of them, set with ``paths``; empty weighs them all by 1. A step
+            whose weights are all 0 trains nothing.
+        logits: What the paths of the step answered, each N x classes, without gradients, in their order.
     """
 
     def __init__(
@@ -81,12 +87,15 @@ class SupernetModule(LightningModule):
         self.grad_reduce = grad_reduce
         self.predict_path = None if predict_path is None else self.space.decode(predict_path)
         self.paths: tuple[Path, ...] = ()
+        self.path_weights: tuple[float, ...] = ()
+        self.logits: list[Tensor] = []
         self.eval_paths: Sequence[Path] = select_paths(self.space, paths=100)
         self.calibration: Calibration | None = None
         self.partial_scores: PartialScores | None = None
         self._coasting: list[str] = []
         self._weighting: list[RemovableHandle] = []
         self._losses: list[Tensor] = []
+        self._set_aside: list[tuple[nn.Parameter, Tensor]] = []
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
@@ -135,22 +144,43 @@ class SupernetModule(LightningModule):
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._zero_grad()
             self._losses = []
-        share = 1.0 if self.grad_reduce == "sum" else 1 / len(self.paths)
-        self._weight_gradients()
-        for path in self.paths[:-1]:
-            loss = self._loss(batch, path)
-            self._losses.append(loss.detach())
-            with self._without_sync():
-                self.trainer.strategy.backward(loss * share / self.trainer.accumulate_grad_batches, None)
-        loss = self._loss(batch, self.paths[-1])
-        self._losses.append(loss.detach())
+        loss = self._train(batch)
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch:
             self._log_step()
-        return loss * share
+        return loss
+
+    def _train(self, batch: Batch) -> Tensor:
+        self.logits = []
+        if self.path_weights and not any(self.path_weights):
+            return self._no_loss()
+        share = 1.0 if self.grad_reduce == "sum" else 1 / len(self.paths)
+        shares = [share * weight for weight in self.path_weights or (1.0,) * len(self.paths)]
+        self._weight_gradients()
+        for path, part in zip(self.paths[:-1], shares[:-1], strict=True):
+            loss = self._loss(batch, path)
+            with self._without_sync():
+                self.trainer.strategy.backward(loss * part / self.trainer.accumulate_grad_batches, None)
+        return self._loss(batch, self.paths[-1]) * shares[-1]
 
     def _loss(self, batch: Batch, path: Path) -> Tensor:
-        images, labels = batch
-        return F.cross_entropy(self(images, path), labels, label_smoothing=self.label_smoothing)
+        images, labels, *_ = batch
+        logits = self(images, path)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.logits.append(logits.detach())
+        self._losses.append(loss.detach())
+        return loss
+
+    def _no_loss(self) -> Tensor:
+        """A loss that trains nothing, and yet lets every rank take part in the exchange of gradients."""
+        weights = self.supernet.path_parameters(self.paths[-1])
+        return 0 * torch.stack([weight.sum() for weight in weights]).sum()
+
+    def on_before_optimizer_step(self, optimizer: object) -> None:
+        """Hides the gradients where nothing was trained, so that momentum and decay rest too."""
+        if not self._losses:
+            self._set_aside = [(p, p.grad) for p in self.parameters() if p.grad is not None]
+            for parameter, _ in self._set_aside:
+                parameter.grad = None
 
     def _without_sync(self) -> AbstractContextManager[None]:
         """Gradients are exchanged between ranks once per step, with the last path's."""
@@ -160,6 +190,9 @@ class SupernetModule(LightningModule):
     def on_train_batch_end(self, *_: object) -> None:
         """Takes the gradient weights of this step away."""
         self._unweight_gradients()
+        for parameter, gradient in self._set_aside:
+            parameter.grad = gradient
+        self._set_aside = []
 
     def _unweight_gradients(self) -> None:
         for handle in self._weighting:
@@ -187,7 +220,7 @@ class SupernetModule(LightningModule):
         # Lightning writes what `self.log` collects only after the callbacks that save checkpoints have run: a
         # run killed in between would lose the row for good. So the row is written here. `self.log` costs half
         # a millisecond, hence only on steps that are written.
-        if not self.trainer._logger_connector.should_update_logs:
+        if not self._losses or not self.trainer._logger_connector.should_update_logs:
             return
         loss = self._finite_loss()
         self.log("train/loss", loss, prog_bar=True, logger=False)
@@ -243,7 +276,7 @@ class SupernetModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Scores all of ``eval_paths`` on one batch."""
-        images, labels = batch
+        images, labels, *_ = batch
         self.evaluator.update(self._laid_out(images), labels, batch_idx, partial(track, self.trainer))
 
     def on_validation_epoch_end(self) -> None:
@@ -274,7 +307,7 @@ class SupernetModule(LightningModule):
                 "model.predict_path is not given: predict needs the architecture to run, such as "
                 f"{self.space.encode(self.space[0])!r}"
             )
-        images, labels = batch
+        images, labels, *_ = batch
         return self(images, self.predict_path).softmax(1), labels
 
     # ---------------------------------------------------------------------------------------- checkpoints

@@ -20,6 +20,12 @@ class Stream(IntEnum):
     PROBE = 4
     SUBSET = 5
     NETWORK = 6
+    BAG = 7
+    ACCEPT = 8
+    KMEANS = 9
+    PROJECTION = 10
+    POPULATION = 11
+    IMPORTANCE = 12
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

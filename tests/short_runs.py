@@ -53,6 +53,7 @@ class EveryCheckpoint(RunCheckpoint):
 def fit(
     root: Path,
     sampler: Callable[[], PathSampler],
+    *callbacks: Any,
     resume_from: Path | None = None,
     module: SupernetModule | None = None,
     **flags: Any,
@@ -60,7 +61,8 @@ def fit(
     """Trains in fresh objects, with a checkpoint after every optimizer step and at the end of every epoch."""
     module = module or supernet_module()
     chosen = sampler()
-    trainer(root, chosen, Ranking(), EveryCheckpoint(every_n_train_steps=1), **flags).fit(
+    checkpoints = EveryCheckpoint(every_n_train_steps=1)
+    trainer(root, chosen, *callbacks, Ranking(), checkpoints, **flags).fit(
         module, datamodule=digits(), ckpt_path=resume_from
     )
     return module, chosen

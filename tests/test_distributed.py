@@ -15,6 +15,7 @@ import torch
 from gloo_workers import RANKS, GlooPair
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from sampler_cases import SAMPLERS
 from torch import Tensor, distributed
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -170,16 +171,18 @@ def assert_close(a: dict[str, Any], b: dict[str, Any]) -> None:
             torch.testing.assert_close(tensor, b[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "sampler", [UniformSampler, partial(UniformSampler, paths=2), DENSITY], ids=["one", "two", "density"]
-)
-def test_both_ranks_train_the_paths_of_a_single_process(
-    pair: GlooPair, tmp_path: Path, sampler: MakeSampler
-) -> None:
-    first, second = pair.run(train, tmp_path, sampler, **BARE)
-    alone = train(tmp_path, sampler, **BARE)
+def train_case(root: Path, name: str, *callbacks: Callback, **flags: Any) -> dict[str, Any]:
+    case = SAMPLERS[name]
+    return train(root, case.make, *case.companions(), *callbacks, **{**case.flags, **flags})
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_both_ranks_train_the_paths_of_a_single_process(pair: GlooPair, tmp_path: Path, name: str) -> None:
+    first, second = pair.run(train_case, tmp_path, name, **BARE)
+    alone = train_case(tmp_path, name, **BARE)
     assert len(alone["paths"]) == 12
     assert first["paths"] == second["paths"] == alone["paths"]
+    short_runs.assert_same(first["sampler"], second["sampler"])
     short_runs.assert_same(first["sampler"]["visits"], alone["sampler"]["visits"])
 
 
@@ -308,18 +311,16 @@ def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> 
     assert filled[0] == filled[1]
 
 
-@pytest.mark.parametrize("sampler", [UNIFORM, DENSITY], ids=["uniform", "density"])
-def test_a_resumed_run_equals_one_that_was_not_interrupted(
-    pair: GlooPair, tmp_path: Path, sampler: MakeSampler
-) -> None:
-    """Resumed after step 7, in the middle of an epoch and after the densities were measured."""
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_resumed_run_equals_one_that_was_not_interrupted(pair: GlooPair, tmp_path: Path, name: str) -> None:
+    """Resumed after step 7, in the middle of an epoch and after the warm-up."""
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     callbacks = Ranking(), short_runs.EveryCheckpoint(every_n_train_steps=1)
-    uninterrupted = pair.run(train, straight, sampler, *callbacks)
+    uninterrupted = pair.run(train_case, straight, name, *callbacks)
     resumed.mkdir()
     # All rows, as if the run had been killed at its very end: what lies after the checkpoint must go.
     shutil.copy(straight / "metrics.csv", resumed)
-    continued = pair.run(train, resumed, sampler, *callbacks, resume_from=straight / "07.ckpt")
+    continued = pair.run(train_case, resumed, name, *callbacks, resume_from=straight / "07.ckpt")
     for whole, rest in zip(uninterrupted, continued, strict=True):
         assert rest["paths"] == whole["paths"][7:]
         short_runs.assert_same(rest["weights"], whole["weights"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.optim import SGD
+from torch.utils.data import DataLoader
 from toy_space import Toy
 
 from lightning_nas.callbacks import RunCheckpoint
@@ -27,11 +28,14 @@ SCALARS = Toy(layers=1, width=2, num_classes=2, image_size=4)
 class Fixed(PathSampler):
     """Trains given paths, step by step."""
 
-    def __init__(self, *steps: tuple[Architecture, ...]) -> None:
+    def __init__(self, *steps: tuple[Architecture, ...], weights: tuple[tuple[float, ...], ...] = ()) -> None:
         super().__init__(seed=0)
         self.steps = steps
+        self.weights = weights
 
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Architecture, ...]:
+        if self.weights:
+            module.path_weights = self.weights[step % len(self.weights)]
         return self.steps[step % len(self.steps)]
 
 
@@ -369,3 +373,61 @@ def test_channels_last_changes_the_layout_and_hardly_the_result(tmp_path: Path) 
         weights = [p for p in module.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
         assert all(p.is_contiguous(memory_format=torch.channels_last) == channels_last for p in weights)
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-2)
+
+
+def test_weighted_paths_equal_a_plain_loop(tmp_path: Path) -> None:
+    paths, weights = ((1, 2), (2, 0)), (0.5, 3.0)
+    module, plain = short_runs.supernet_module(), short_runs.supernet_module()
+    module.schedule = plain.schedule = "constant"
+    sampler = Fixed(paths, weights=(weights,))
+    batches = train(tmp_path, module, sampler)
+    optimizer = SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    for x, y in batches:
+        optimizer.zero_grad()
+        losses = [F.cross_entropy(plain(x, path), y) for path in paths]
+        (sum(w * loss for w, loss in zip(weights, losses, strict=True)) / 2).backward()  # type: ignore[union-attr]
+        optimizer.step()
+    for mine, other in zip(module.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+@NO_VALIDATION
+@pytest.mark.parametrize("inactive", ["skip", "coast"])
+def test_a_step_without_weight_moves_nothing(tmp_path: Path, inactive: Any) -> None:
+    """Neither momentum nor decay, and afterwards both go on as if the step had not been."""
+    options: dict[str, Any] = {
+        "schedule": "constant",
+        "inactive_params": inactive,
+        "optimizer": lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1),
+    }
+    module, twin = short_runs.supernet_module(**options), short_runs.supernet_module(**options)
+    space = module.space
+    sampler = Fixed(((1, 2),), weights=((1.0,), (0.0,), (1.0,)))
+    trainer = short_runs.trainer(tmp_path, sampler, max_steps=3, limit_val_batches=0, logger=False)
+    trainer.fit(module, datamodule=short_runs.digits())
+    assert sampler.visits is not None
+    assert sampler.visits[space.index((1, 2))] == 2
+    batches = list(short_runs.digits().train_dataloader())
+    loader = DataLoader(short_runs.Batches(batches[0], batches[2]), batch_size=None)
+    other = short_runs.trainer(
+        tmp_path / "2", Fixed(((1, 2),)), max_steps=2, limit_val_batches=0, logger=False
+    )
+    other.fit(twin, loader)
+    short_runs.assert_same(module.state_dict(), twin.state_dict())
+
+
+def test_logits_of_the_step_are_kept(tmp_path: Path) -> None:
+    module = short_runs.supernet_module()
+    seen: list[list[Tensor]] = []
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+            assert isinstance(pl_module, SupernetModule)
+            seen.append(pl_module.logits)
+
+    before = short_runs.supernet_module()
+    batches = train(tmp_path, module, Fixed(((1, 2), (0, 0))), Look())
+    assert len(seen) == 12
+    for path, logits in zip(((1, 2), (0, 0)), seen[0], strict=True):
+        assert torch.equal(logits, before(batches[0][0], path))
+        assert not logits.requires_grad

@@ -11,18 +11,13 @@ from typing import Any
 import pytest
 import short_runs
 import torch
+from sampler_cases import SAMPLERS
 
-from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
 
 # 3 epochs of 4 batches.
-SAMPLERS: dict[str, Callable[[], PathSampler]] = {
-    "uniform": lambda: UniformSampler(paths=2),
-    "density": lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16),
-}
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "uniform": ("uniform", {}, {}),
-    "density": ("density", {}, {}),
+    **{name: (name, {}, {}) for name in SAMPLERS},
     "accumulate": ("uniform", {"accumulate_grad_batches": 2}, {}),
     "coast": ("uniform", {}, {"inactive_params": "coast"}),
     "active_mean": ("uniform", {"gradient_clip_val": 0.5}, {"grad_reduce": "active_mean"}),
@@ -40,10 +35,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[str], bool]) -> int:
-    sampler, flags, options = CASES[case]
+    name, flags, options = CASES[case]
+    sampler = SAMPLERS[name]
+    flags = sampler.flags | flags
     straight = tmp_path / "straight"
     module, chosen = short_runs.fit(
-        straight, SAMPLERS[sampler], module=short_runs.supernet_module(**options), **flags
+        straight, sampler.make, *sampler.companions(), module=short_runs.supernet_module(**options), **flags
     )
     found = [path for path in sorted(straight.glob("*.ckpt")) if checkpoints(path.stem)]
     for checkpoint in found:
@@ -53,8 +50,9 @@ def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[st
         shutil.copy(straight / "metrics.csv", root)
         twin, twin_sampler = short_runs.fit(
             root,
-            SAMPLERS[sampler],
-            checkpoint,
+            sampler.make,
+            *sampler.companions(),
+            resume_from=checkpoint,
             module=short_runs.supernet_module(**options),
             **flags,
         )

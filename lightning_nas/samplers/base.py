@@ -1,7 +1,8 @@
 """What a sampler is."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -10,31 +11,45 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
-from lightning_nas.spaces import Path
+from lightning_nas.spaces import Path, SearchSpace
+
+T = TypeVar("T")
 
 
 class PathSampler(Callback, ABC):
     """Chooses the paths of every training step.
 
     The choice is a pure function of the seed, the step and the sampler's state, so that all ranks agree
-    without talking and a resumed run continues as if it had not stopped. A method implements ``choose``, and
-    adds what it learns to ``state_dict`` and ``load_state_dict``.
+    without talking and a resumed run continues as if it had not stopped. A method implements ``choose``. What it
+    learns in the course of a run it keeps in attributes that ``begin`` creates and ``state`` names.
 
     Args:
         seed: Seed of the choices; None takes the one of ``seed_everything``.
 
     Attributes:
         options: Names of the attributes that must not change when a run is continued.
+        state: Names of the attributes that a checkpoint holds: tensors, numbers, texts, and tuples, lists and
+            dictionaries of them.
         seed: The seed in force.
         visits: How often every path was trained, shape (size,); None where the space is too large to count.
+        choice_visits: How often every choice was trained, shape (decisions, largest number of choices).
     """
 
     options: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None) -> None:
         self._given_seed = seed
         self.seed = resolve_seed(seed)
         self.visits: torch.Tensor | None = None
+        self.choice_visits = torch.zeros(0, 0, dtype=torch.int64)
+        self.begin()
+
+    def begin(self) -> None:
+        """Sets the attributes of ``state`` to what they are before the first step.
+
+        Called by the constructor, hence after the options are set, and whenever a run starts anew.
+        """
 
     @abstractmethod
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
@@ -48,7 +63,7 @@ class PathSampler(Callback, ABC):
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begins anew: fixes the seed and clears the counts, which a checkpoint may then restore."""
+        """Begins anew: fixes the seed and clears counts and state, which a checkpoint may then restore."""
         if stage != "fit":
             return
         if not isinstance(pl_module, SupernetModule):
@@ -58,8 +73,10 @@ class PathSampler(Callback, ABC):
             names = " and ".join(type(sampler).__name__ for sampler in samplers)
             raise NASError(f"the Trainer has {len(samplers)} samplers ({names}): a step has one")
         self.seed = resolve_seed(self._given_seed)
-        size = pl_module.space.size
-        self.visits = torch.zeros(size, dtype=torch.int64) if size <= ENUMERABLE else None
+        space = pl_module.space
+        self.visits = torch.zeros(space.size, dtype=torch.int64) if space.size <= ENUMERABLE else None
+        self.choice_visits = torch.zeros(len(space.num_choices), max(space.num_choices), dtype=torch.int64)
+        self.begin()
 
     def on_train_batch_start(
         self,
@@ -74,19 +91,39 @@ class PathSampler(Callback, ABC):
             NASError: ``choose`` returned a path that is not in the space.
         """
         assert isinstance(pl_module, SupernetModule)
+        pl_module.path_weights = ()
         pl_module.paths = self.choose(trainer, pl_module, trainer.fit_loop.epoch_loop.total_batch_idx)
         for path in pl_module.paths:
             pl_module.space.require(path)
-            if self.visits is not None:
-                self.visits[pl_module.space.index(path)] += 1
+        weights = pl_module.path_weights or (1.0,) * len(pl_module.paths)
+        for path, weight in zip(pl_module.paths, weights, strict=True):
+            if weight:
+                self._count(pl_module.space, path)
+
+    def _count(self, space: SearchSpace, path: Path) -> None:
+        self.choice_visits[torch.arange(len(path)), torch.tensor(path)] += 1
+        if self.visits is not None:
+            self.visits[space.index(path)] += 1
+
+    def log(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+        """Writes metrics to all loggers on the steps that the Trainer logs (``log_every_n_steps``)."""
+        if trainer._logger_connector.should_update_logs:
+            for logger in trainer.loggers:
+                logger.log_metrics(dict(metrics), step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Seed, options and counts, in types that load without pickle."""
+        """Seed, options, counts and state, in types that load without pickle."""
         options = {name: getattr(self, name) for name in self.options}
-        return {"seed": self.seed, "options": options, "visits": self.visits}
+        counts = {"visits": self.visits, "choice_visits": self.choice_visits}
+        return {
+            "seed": self.seed,
+            "options": options,
+            **counts,
+            **{key: getattr(self, key) for key in self.state},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues the counts.
+        """Continues counts and state.
 
         Raises:
             NASError: The run had another seed or other options.
@@ -102,4 +139,11 @@ class PathSampler(Callback, ABC):
                     f"the checkpoint was trained with {key} {value}, but now {key} is {now[key]}: give the same "
                     "to continue it"
                 )
-        self.visits = state_dict["visits"]
+        for name in ("visits", "choice_visits", *self.state):
+            setattr(self, name, state_dict[name])
+
+
+def of_rank_zero(trainer: Trainer, compute: Callable[[], T]) -> T:
+    """What rank 0 computes, on all ranks: another one's rounding would choose other paths."""
+    value = compute() if trainer.is_global_zero else None
+    return cast(T, trainer.strategy.broadcast(value))

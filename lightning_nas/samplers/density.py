@@ -1,7 +1,6 @@
 """Density-aware sampling for spaces that can be enumerated."""
 
-import math
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler
+from lightning_nas.samplers.base import PathSampler, of_rank_zero
+from lightning_nas.samplers.warmup import warmup_of
 from lightning_nas.spaces import Path
 
 Normalize = Literal["zscore", "none", "minmax", "sum"]
@@ -51,6 +51,7 @@ class DensitySampler(PathSampler):
     """
 
     options = ("tau", "warmup_steps", "representation", "normalize", "probe_size", "paths")
+    state = ("probe", "warmup", "distance", "probabilities")
 
     def __init__(
         self,
@@ -62,7 +63,6 @@ class DensitySampler(PathSampler):
         paths: int = 1,
         seed: int | None = None,
     ) -> None:
-        super().__init__(seed)
         if not tau > 0:
             raise NASError(f"sampler.tau is {tau}: a temperature is positive")
         if warmup_steps is not None and warmup_steps < 1:
@@ -77,19 +77,14 @@ class DensitySampler(PathSampler):
         self.normalize: Normalize = normalize
         self.probe_size = probe_size
         self.paths = paths
-        self._begin()
+        super().__init__(seed)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """No densities yet."""
         self.probe: tuple[int, ...] = ()
         self.warmup = 0
         self.distance: torch.Tensor | None = None
         self.probabilities: torch.Tensor | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begins anew; a checkpoint may then restore the stage."""
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            self._begin()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses, before anything is trained, what could not be done after the warm-up.
@@ -105,24 +100,7 @@ class DensitySampler(PathSampler):
                 f"at most {ENUMERABLE} can be enumerated"
             )
         self.probe = self.probe or probe_indices(_data(trainer).num_val, self.probe_size, self.seed)
-        self.warmup = self.warmup or self._warmup(trainer)
-
-    def _warmup(self, trainer: Trainer) -> int:
-        steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        if self.warmup_steps is None and math.isinf(steps):
-            raise NASError(
-                "the run has no end, so its share for the warm-up is unknown: give sampler.warmup_steps"
-            )
-        warmup = self.warmup_steps
-        if warmup is None:
-            warmup = max(3 * int(trainer.num_training_batches), int(0.05 * steps))
-        if warmup >= steps and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            by_default = " by default" if self.warmup_steps is None else ""
-            raise NASError(
-                f"sampler.warmup_steps is {warmup}{by_default}, but the whole run has {steps:.0f} steps: valid are 1 to "
-                f"{steps - 1:.0f}"
-            )
-        return warmup
+        self.warmup = self.warmup or warmup_of(trainer, self.warmup_steps)
 
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
         """Uniform during the warm-up, then from M."""
@@ -138,16 +116,17 @@ class DensitySampler(PathSampler):
         return tuple(module.space[int(index)] for index in chosen.clamp(max=module.space.size - 1))
 
     def _measure(self, trainer: Trainer, module: SupernetModule) -> None:
-        """Distances and M, of rank 0 for all: another rank's rounding would choose other paths."""
-        measured: Any = None
-        if trainer.is_global_zero:
+        """Distances and M."""
+
+        def measured() -> tuple[torch.Tensor, torch.Tensor]:
             images, labels = _data(trainer).validation_images(self.probe)
             distance = mean_distances(
                 module.supernet, tuple(module.space), images, labels, self.representation
             )
             distribution = density_distribution(distance, self.tau, self.normalize)
-            measured = torch.from_numpy(distance), torch.from_numpy(distribution)
-        self.distance, self.probabilities = trainer.strategy.broadcast(measured)
+            return torch.from_numpy(distance), torch.from_numpy(distribution)
+
+        self.distance, self.probabilities = of_rank_zero(trainer, measured)
         ess = 1 / (self.probabilities**2).sum()
         ratio = self.probabilities.max() / self.probabilities.min()
         for logger in trainer.loggers:
@@ -155,19 +134,6 @@ class DensitySampler(PathSampler):
                 {"density/effective_sample_size": float(ess), "density/max_over_min": float(ratio)},
                 step=trainer.global_step,
             )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of every sampler, the probe and, after the warm-up, distances and M."""
-        own = ("probe", "warmup", "distance", "probabilities")
-        return super().state_dict() | {key: getattr(self, key) for key in own}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues in the stage of the checkpoint."""
-        super().load_state_dict(state_dict)
-        self.probe = tuple(state_dict["probe"])
-        self.warmup = state_dict["warmup"]
-        self.distance = state_dict["distance"]
-        self.probabilities = state_dict["probabilities"]
 
 
 def density_distribution(distance: ArrayLike, tau: float, normalize: Normalize) -> NDArray[np.float64]:

@@ -21,10 +21,10 @@ class UniformSampler(PathSampler):
     options = ("paths",)
 
     def __init__(self, paths: int = 1, seed: int | None = None) -> None:
-        super().__init__(seed)
         if paths < 1:
             raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
         self.paths = paths
+        super().__init__(seed)
 
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
         """``paths`` independent draws."""

@@ -1,0 +1,108 @@
+"""What every sampler must hold: see ``sampler_cases``."""
+
+import hashlib
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import short_runs
+import torch
+from lightning import Callback, LightningModule, Trainer
+from sampler_cases import SAMPLERS
+from torch import nn
+from toy_space import Toy
+
+import lightning_nas.samplers
+from lightning_nas.module import SupernetModule
+from lightning_nas.samplers import PathSampler
+from lightning_nas.spaces import Pooling, SearchSpace
+
+CASES = pytest.mark.parametrize("name", SAMPLERS)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Global random states, and the weights, buffers, gradients and modes of a network."""
+    digest = hashlib.sha256()
+    for state in (torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()):  # noqa: NPY002
+        digest.update(pickle.dumps(state))
+    for tensor in [*module.parameters(), *module.buffers()]:
+        digest.update(tensor.detach().numpy().tobytes())
+        digest.update(b"none" if tensor.grad is None else tensor.grad.numpy().tobytes())
+    digest.update(bytes(part.training for part in module.modules()))
+    return digest.hexdigest()
+
+
+class Watch:
+    """Compares fingerprints around every choice of a sampler."""
+
+    def __init__(self, sampler: PathSampler) -> None:
+        self.choose = sampler.choose
+        self.calls = 0
+
+    def __call__(self, trainer: Trainer, module: SupernetModule, step: int) -> Any:
+        before = fingerprint(module)
+        paths = self.choose(trainer, module, step)
+        assert fingerprint(module) == before, f"step {step}"
+        self.calls += 1
+        return paths
+
+
+@CASES
+@pytest.mark.parametrize(
+    "space", [Toy(layers=2), Pooling(blocks=(2, 2, 2), channels=(2, 2, 4))], ids=["toy", "pooling"]
+)
+def test_choosing_leaves_random_streams_and_network_alone(
+    name: str, space: SearchSpace, tmp_path: Path
+) -> None:
+    """Gradients are there when the second batch of a window is chosen for."""
+    case = SAMPLERS[name]
+    sampler = case.make()
+    watch = Watch(sampler)
+    sampler.choose = watch  # type: ignore[method-assign]
+    flags = {"accumulate_grad_batches": 2, "limit_val_batches": 0, "logger": False, **case.flags}
+    trainer = short_runs.trainer(tmp_path, sampler, *case.companions(), **flags)
+    trainer.fit(short_runs.supernet_module(space), datamodule=short_runs.digits())
+    assert watch.calls == 12
+
+
+class Observer(Callback):
+    """Fingerprints before and after all other callbacks have seen the end of a batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        self.seen.append(fingerprint(pl_module))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        self.seen.append(fingerprint(pl_module))
+
+
+@CASES
+def test_observing_leaves_random_streams_and_network_alone(name: str, tmp_path: Path) -> None:
+    case, first, last = SAMPLERS[name], Observer(), Observer()
+    flags = {"limit_val_batches": 0, "logger": False, **case.flags}
+    trainer = short_runs.trainer(tmp_path, first, case.make(), *case.companions(), last, **flags)
+    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    assert len(first.seen) == 24
+    assert first.seen == last.seen
+
+
+@CASES
+def test_every_state_loads_without_pickle(name: str, tmp_path: Path) -> None:
+    case = SAMPLERS[name]
+    sampler = case.make()
+    trainer = short_runs.trainer(tmp_path, sampler, *case.companions(), limit_val_batches=0, **case.flags)
+    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    state = sampler.state_dict()
+    short_runs.assert_same(saved[sampler.state_key], state)
+    assert set(sampler.state) <= state.keys()
+
+
+def test_no_sampler_is_left_out() -> None:
+    exported = {name for name in lightning_nas.samplers.__all__ if name.endswith("Sampler")}
+    assert {type(case.make()).__name__ for case in SAMPLERS.values()} >= exported - {"PathSampler"}
