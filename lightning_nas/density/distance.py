@@ -26,14 +26,25 @@ def mean_distance(vectors: ArrayLike) -> NDArray[np.float64]:
         >>> mean_distance([[1, 0], [1, 0.1], [1, -0.1], [0, 1]]).round(6).tolist()
         [0.336642, 0.30842, 0.374756, 1.0]
     """
-    x = np.asarray(vectors, dtype=np.float64)
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
-    y = np.divide(x, norms, out=np.zeros_like(x), where=norms >= ZERO_NORM)
+    y = unit_vectors(vectors)
     n = len(y)
     # |y|^2 is 1, and 0 where there is no direction; either way the distance to itself must not count.
     others = y @ y.sum(axis=0) - np.einsum("ij,ij->i", y, y)
     distances: NDArray[np.float64] = np.maximum((n - 1 - others) / (n - 1), 0.0)
     return distances
+
+
+def unit_vectors(vectors: ArrayLike) -> NDArray[np.float64]:
+    """The directions of vectors along the last axis; zeros where there is none.
+
+    Example:
+        >>> unit_vectors([[3, 4], [0, 0]]).tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
+    """
+    x = np.asarray(vectors, dtype=np.float64)
+    norms = np.linalg.norm(x, axis=-1, keepdims=True)
+    directions: NDArray[np.float64] = np.divide(x, norms, out=np.zeros_like(x), where=norms >= ZERO_NORM)
+    return directions
 
 
 def hamming_mean_distance(features: ArrayLike) -> NDArray[np.float64]:

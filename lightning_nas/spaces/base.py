@@ -470,6 +470,16 @@ class Supernet(nn.Module, ABC):
             for position in alike:
                 yield position, logits
 
+    def activations(self, x: Tensor, path: Path) -> list[Tensor]:
+        """What a few layers of ``path`` make of images ``x``: from input to output, as many for every path.
+
+        Raises:
+            NASError: The supernet does not say which.
+        """
+        raise NASError(
+            f"{type(self).__name__} does not say which activations stand for a path: give it a method activations"
+        )
+
 
 class CellSupernet(Supernet):
     """A supernet of cells, which also runs all operations at once, weighted."""
@@ -483,6 +493,31 @@ class CellSupernet(Supernet):
             weights: One vector per decision, a weight for each of its choices. Choices of weight 0 do not
                 run. Where one choice of every decision has weight 1 and the others 0, the mixture is that path.
         """
+
+    @property
+    def stage_ends(self) -> Sequence[nn.Module]:
+        """Modules after which the resolution or the network ends; every path runs each of them once."""
+        return ()
+
+    def activations(self, x: Tensor, path: Path) -> list[Tensor]:
+        """What the ends of the stages make of images ``x``.
+
+        Raises:
+            NASError: The supernet does not say where its stages end.
+        """
+        if not self.stage_ends:
+            return super().activations(x, path)
+        seen: list[Tensor] = []
+        handles = [
+            module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+            for module in self.stage_ends
+        ]
+        try:
+            self(x, path)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen
 
 
 class ChainSupernet(Supernet):
@@ -516,6 +551,21 @@ class ChainSupernet(Supernet):
             The position of a path in ``paths`` and its logits.
         """
         yield from self._descend(x, [(i, self.stages(path)) for i, path in enumerate(paths)], depth=0)
+
+    def activations(self, x: Tensor, path: Path) -> list[Tensor]:
+        """What the first third, the first two thirds and all of the stages before the last make of images ``x``.
+
+        Raises:
+            NASError: What a stage hands on is no tensor.
+        """
+        states: list[Any] = [x]
+        *stages, _ = self.stages(path)
+        for depth, choice in enumerate(stages):
+            states.append(self.run_stage(depth, choice, states[-1]))
+        chosen = [states[math.ceil(third * len(stages) / 3)] for third in (1, 2, 3)]
+        if not all(isinstance(state, Tensor) for state in chosen):
+            return super().activations(x, path)
+        return chosen
 
     def _descend(
         self, state: Any, chains: list[tuple[int, Sequence[Hashable]]], depth: int

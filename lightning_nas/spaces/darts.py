@@ -553,6 +553,13 @@ class DARTSSupernet(CellSupernet):
     def _cells(self) -> list[DARTSCell]:
         return cast(list[DARTSCell], list(self.cells))
 
+    @property
+    def stage_ends(self) -> list[DARTSCell]:
+        """The cells before reduction cells, and the last."""
+        *before, last = self._cells
+        following = self._cells[1:]
+        return [cell for cell, after in zip(before, following, strict=True) if after.reduction] + [last]
+
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
         return self._forward(x, *_graphs(path))

@@ -596,6 +596,8 @@ class OneShotSupernet(CellSupernet):
     They do not depend on the parents of a node, so that paths share more than where operations are on edges.
     """
 
+    space: NASBench1Shot1
+
     def __init__(self, space: NASBench1Shot1, norm: NormPolicy) -> None:
         super().__init__(space, norm)
         everything = list(itertools.product(NODES, range(len(OPERATIONS))))
@@ -612,6 +614,12 @@ class OneShotSupernet(CellSupernet):
     @property
     def _cells(self) -> list[OneShotCell]:
         return cast(list[OneShotCell], list(self.cells))
+
+    @property
+    def stage_ends(self) -> list[OneShotCell]:
+        """The last cell of every stack."""
+        length = self.space.cells_per_stack
+        return self._cells[length - 1 :: length]
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""

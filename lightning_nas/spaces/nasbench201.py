@@ -377,6 +377,15 @@ class NASBench201Supernet(ChainSupernet, CellSupernet):
         """All cells from input to output."""
         return [layer for layer in self.layers if isinstance(layer, SearchCell)]
 
+    @property
+    def stage_ends(self) -> list[nn.Module]:
+        """The reductions, and the last cell: the first cell, which may end a stage, never runs as a whole."""
+        return [layer for layer in self.layers if isinstance(layer, Reduction)] + [self.cells[-1]]
+
+    def activations(self, x: Tensor, path: Path) -> list[Tensor]:
+        """What the ends of the stages make of images ``x``: the nodes of its first cell say less."""
+        return CellSupernet.activations(self, x, path)
+
     def stages(self, path: Path) -> Sequence[Hashable]:
         """The stem, the live edges to every node of the first cell, and all live edges."""
         return _stages(live_edges(path))
