@@ -96,8 +96,7 @@ def layer_mean_distances(
     owned = owned_weights(supernet)
     shared = shared_weights(supernet, owned)
     layers = {decision for decision, _ in owned}
-    blocks: dict[Block, list[nn.Parameter]] = dict(enumerate(shared))
-    blocks.update(owned)
+    blocks: dict[Block, list[nn.Parameter]] = {**dict[Block, list[nn.Parameter]](enumerate(shared)), **owned}
 
     def unit_gradients(path: Path) -> list[tuple[Block, NDArray[np.float64]]]:
         used = [*range(len(shared)), *(choice for choice in enumerate(path) if choice in owned)]

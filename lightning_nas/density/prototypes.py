@@ -4,6 +4,7 @@ Roshtkhari, Toews and Pedersoli, Debiased One-shot NAS via Density-aware Samplin
 it is double precision on the CPU; a path is a vector y of ``unit_representations``.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -13,7 +14,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from lightning_nas.density.distance import ZERO_NORM, mean_distance
+from lightning_nas.density.representation import UnitRepresentation, unit_representations
 from lightning_nas.random import Stream, generator
+from lightning_nas.spaces import Path, Supernet
 
 Beta = Literal["printed", "inverse"]
 
@@ -24,7 +27,7 @@ PROJECTED = 2048
 """Dimensions of a projection."""
 
 COLLAPSED = 0.1
-"""Prototypes whose spread is less than this part of what it was no longer tell regions of the space apart."""
+"""Prototypes whose spread is less than this part of what it was no longer tell regions apart."""
 
 
 def cluster(y: Tensor, number: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -99,6 +102,32 @@ def spread(prototypes: Tensor) -> float:
     return float(mean_distance(prototypes.numpy()).mean()) if len(prototypes) > 1 else 0.0
 
 
+def represent(
+    supernet: Supernet,
+    paths: Sequence[Path],
+    images: Tensor,
+    labels: Tensor,
+    representation: UnitRepresentation,
+    seed: int,
+) -> Tensor:
+    """``unit_representations`` of some paths, projected where they are long, shape (P, D)."""
+    # All logits fit in memory, and paths that begin alike are run together; the others are much larger.
+    groups = [paths] if representation == "functional" else [[path] for path in paths]
+    return torch.cat(
+        [
+            project(
+                torch.from_numpy(unit_representations(supernet, group, images, labels, representation)), seed
+            )
+            for group in groups
+        ]
+    )
+
+
+def has_collapsed(now: float, initial: float) -> bool:
+    """Whether the spread of prototypes is less than a tenth of what it was, where it was any."""
+    return initial > 0 and now < COLLAPSED * initial
+
+
 def project(y: Tensor, seed: int) -> Tensor:
     """Vectors of more than 4,096 dimensions with 2,048, and about the same dot products.
 
@@ -119,7 +148,8 @@ def project(y: Tensor, seed: int) -> Tensor:
     targets, signs = _projection(dimensions, seed)
     projected = y.new_zeros(len(y), PROJECTED).index_add_(1, targets, y * signs)
     lengths = [torch.linalg.vector_norm(vectors, dim=1, keepdim=True) for vectors in (y, projected)]
-    return projected * (lengths[0] / lengths[1].clamp(min=ZERO_NORM))
+    scaled: Tensor = projected * (lengths[0] / lengths[1].clamp(min=ZERO_NORM))
+    return scaled
 
 
 @lru_cache(maxsize=1)

@@ -5,19 +5,25 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_nas.data import ImageDataModule
-from lightning_nas.density import Representation, mean_distances, probe_indices
+from lightning_nas.density import Representation, mean_distances
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
+from lightning_nas.samplers.probe import draw_probe, probe_images
 from lightning_nas.samplers.warmup import warmup_of
 from lightning_nas.spaces import Path
 
 Normalize = Literal["zscore", "none", "minmax", "sum"]
+
+DEFAULT_TAU = 5.0
+
+FEW = 0.05
+"""An effective sample size below this part of the space leaves most paths untrained."""
 
 
 class DensitySampler(PathSampler):
@@ -32,15 +38,20 @@ class DensitySampler(PathSampler):
     The paper reports that tau = 25 is almost uniform, 5 works and less than 1 enforces too much. Raw cosine
     distances lie in [0, 2], where tau = 5 would be uniform too, so the paper must scale them in a way that it
     does not state. Here they are standardised by default, which gives the described regime; ``none`` is the
-    formula as printed.
+    formula as printed. The effective sample size 1 / sum_a M(a)^2 says how far a temperature goes, on any
+    scale: it is logged, and ``target_ess`` asks for one. In the paper M is measured once, while the supernet moves
+    on; ``refresh_every`` measures it again.
 
     Args:
-        tau: Temperature, positive. Smaller sharpens.
+        tau: Temperature, positive, 5 unless ``target_ess`` is given. Smaller sharpens.
+        target_ess: The effective sample size, as a part of the space in (0, 1], from which the temperature follows
+            whenever densities are measured; None where ``tau`` is given.
         warmup_steps: Uniform steps (training batches) before densities are measured; None takes the larger of
             3 epochs and 5 % of the run. At initialisation all paths look alike, so at least 1.
         representation: What stands for a path: see ``lightning_nas.density.mean_distances``.
         normalize: How mean distances are scaled before the softmax: see ``density_distribution``.
-        probe_size: Images of x_v.
+        probe_size: Images of x_v; at least 16, where the supernet has batch-norm.
+        refresh_every: Measure again after so many epochs, at the beginning of an epoch; None measures once.
         paths: Paths per step, all trained on the same batch, at least 1.
         seed: Seed of the choices; None takes the one of ``seed_everything``.
 
@@ -48,30 +59,53 @@ class DensitySampler(PathSampler):
         warmup: Steps of the warm-up of this run.
         distance: Mean distance of every path, shape (size,); None during the warm-up.
         probabilities: M, shape (size,); None during the warm-up.
+        temperature: tau, given or found; 0 during the warm-up.
+        measured_epoch: The epoch in which densities were measured last.
     """
 
-    options = ("tau", "warmup_steps", "representation", "normalize", "probe_size", "paths")
-    state = ("probe", "warmup", "distance", "probabilities")
+    options = (
+        "tau",
+        "target_ess",
+        "warmup_steps",
+        "representation",
+        "normalize",
+        "probe_size",
+        "refresh_every",
+        "paths",
+    )
+    state = ("probe", "warmup", "distance", "probabilities", "temperature", "measured_epoch")
 
     def __init__(
         self,
-        tau: float = 5.0,
+        tau: float | None = None,
+        target_ess: float | None = None,
         warmup_steps: int | None = None,
         representation: Representation = "functional",
         normalize: Normalize = "zscore",
         probe_size: int = 64,
+        refresh_every: int | None = None,
         paths: int = 1,
         seed: int | None = None,
     ) -> None:
-        if not tau > 0:
+        if tau is not None and not tau > 0:
             raise NASError(f"sampler.tau is {tau}: a temperature is positive")
+        if target_ess is not None and not 0 < target_ess <= 1:
+            raise NASError(f"sampler.target_ess is {target_ess}: valid are parts of the space in (0, 1]")
+        if tau is not None and target_ess is not None:
+            raise NASError(
+                f"sampler.tau is {tau} and sampler.target_ess is {target_ess}: one follows from the other, give one"
+            )
         if warmup_steps is not None and warmup_steps < 1:
             raise NASError(
                 f"sampler.warmup_steps is {warmup_steps}: untrained paths all look alike, so it is at least 1"
             )
+        if refresh_every is not None and refresh_every < 1:
+            raise NASError(f"sampler.refresh_every is {refresh_every}: valid are numbers of epochs from 1")
         if paths < 1:
             raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
-        self.tau = tau
+        self.tau = DEFAULT_TAU if tau is None and target_ess is None else tau
+        self.target_ess = target_ess
+        self.refresh_every = refresh_every
         self.warmup_steps = warmup_steps
         self.representation: Representation = representation
         self.normalize: Normalize = normalize
@@ -85,6 +119,8 @@ class DensitySampler(PathSampler):
         self.warmup = 0
         self.distance: torch.Tensor | None = None
         self.probabilities: torch.Tensor | None = None
+        self.temperature = 0.0
+        self.measured_epoch = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses, before anything is trained, what could not be done after the warm-up.
@@ -97,9 +133,9 @@ class DensitySampler(PathSampler):
         if pl_module.space.size > ENUMERABLE:
             raise NASError(
                 f"DensitySampler needs the density of every path, but the space has {pl_module.space.size:.3g}: "
-                f"at most {ENUMERABLE} can be enumerated"
+                f"at most {ENUMERABLE} can be enumerated; PrototypeDensitySampler works on any space"
             )
-        self.probe = self.probe or probe_indices(_data(trainer).num_val, self.probe_size, self.seed)
+        self.probe = self.probe or draw_probe(trainer, pl_module, self.probe_size, self.seed)
         self.warmup = self.warmup or warmup_of(trainer, self.warmup_steps)
 
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
@@ -107,7 +143,7 @@ class DensitySampler(PathSampler):
         rng = generator(self.seed, Stream.PATH, step)
         if step < self.warmup:
             return tuple(module.space.sample(rng) for _ in range(self.paths))
-        if self.probabilities is None:
+        if self.probabilities is None or self._is_stale(trainer.current_epoch):
             self._measure(trainer, module)
         assert self.probabilities is not None
         cumulative = self.probabilities.cumsum(0)
@@ -115,24 +151,39 @@ class DensitySampler(PathSampler):
         chosen = torch.searchsorted(cumulative, draws, right=True)
         return tuple(module.space[int(index)] for index in chosen.clamp(max=module.space.size - 1))
 
+    def _is_stale(self, epoch: int) -> bool:
+        return self.refresh_every is not None and epoch - self.measured_epoch >= self.refresh_every
+
     def _measure(self, trainer: Trainer, module: SupernetModule) -> None:
         """Distances and M."""
 
-        def measured() -> tuple[torch.Tensor, torch.Tensor]:
-            images, labels = _data(trainer).validation_images(self.probe)
+        def measured() -> tuple[torch.Tensor, torch.Tensor, float]:
+            images, labels = probe_images(trainer, self.probe)
             distance = mean_distances(
                 module.supernet, tuple(module.space), images, labels, self.representation
             )
-            distribution = density_distribution(distance, self.tau, self.normalize)
-            return torch.from_numpy(distance), torch.from_numpy(distribution)
+            tau = self.tau or temperature_for(distance, self.target_ess or 1.0, self.normalize)
+            distribution = density_distribution(distance, tau, self.normalize)
+            return torch.from_numpy(distance), torch.from_numpy(distribution), tau
 
-        self.distance, self.probabilities = of_rank_zero(trainer, measured)
-        ess = 1 / (self.probabilities**2).sum()
-        ratio = self.probabilities.max() / self.probabilities.min()
+        self.distance, self.probabilities, self.temperature = of_rank_zero(trainer, measured)
+        self.measured_epoch = trainer.current_epoch
+        self._report(trainer, self.probabilities)
+
+    def _report(self, trainer: Trainer, m: torch.Tensor) -> None:
+        ess = effective_sample_size(m.numpy())
+        metrics = {
+            "density/effective_sample_size": ess,
+            "density/perplexity": float(torch.special.entr(m).sum().exp()),
+            "density/max_over_min": float(m.max() / m.min()),
+            "density/temperature": self.temperature,
+        }
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {"density/effective_sample_size": float(ess), "density/max_over_min": float(ratio)},
-                step=trainer.global_step,
+            logger.log_metrics(metrics, step=trainer.global_step)
+        if ess < FEW * len(m):
+            rank_zero_warn(
+                f"the effective sample size is {ess:.3g} of {len(m)} paths: most are hardly trained any more; raise "
+                "sampler.tau, or give sampler.target_ess"
             )
 
 
@@ -162,10 +213,39 @@ def density_distribution(distance: ArrayLike, tau: float, normalize: Normalize) 
     return cast("NDArray[np.float64]", weights / weights.sum())
 
 
-def _data(trainer: Trainer) -> ImageDataModule:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(data, ImageDataModule):
-        raise NASError(
-            "densities are measured on validation images of the data module: pass an ImageDataModule to the Trainer"
-        )
-    return data
+def effective_sample_size(m: ArrayLike) -> float:
+    """1 / sum_a M(a)^2: how many equally likely paths would vary as much.
+
+    Example:
+        >>> effective_sample_size([0.5, 0.5, 0.0])
+        2.0
+    """
+    probabilities = np.asarray(m, dtype=np.float64)
+    return float(1 / (probabilities**2).sum())
+
+
+def temperature_for(distance: ArrayLike, target_ess: float, normalize: Normalize) -> float:
+    """The temperature at which the effective sample size is a given part of the space.
+
+    It rises with the temperature, so that halving an interval finds it. Where the target is out of reach, as where
+    several paths are equally far from all others, the nearest temperature in [1e-6, 1e6] is taken.
+
+    Args:
+        distance: Mean distances, shape (n,).
+        target_ess: In (0, 1].
+        normalize: As for ``density_distribution``.
+
+    Example:
+        >>> tau = temperature_for([0.336642, 0.30842, 0.374756, 1.0], 3.8134 / 4, "zscore")
+        >>> round(tau, 2)
+        5.0
+    """
+    d = np.asarray(distance, dtype=np.float64)
+    low, high = -6.0, 6.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if effective_sample_size(density_distribution(d, 10**middle, normalize)) < target_ess * len(d):
+            low = middle
+        else:
+            high = middle
+    return float(10**high)

@@ -1,0 +1,44 @@
+"""The validation images on which methods compare paths."""
+
+from collections.abc import Sequence
+
+from lightning import Trainer
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lightning_nas.data import ImageDataModule
+from lightning_nas.density import probe_indices
+from lightning_nas.density.representation import FEWEST_IMAGES
+from lightning_nas.errors import NASError
+from lightning_nas.module import SupernetModule
+
+
+def draw_probe(trainer: Trainer, module: SupernetModule, size: int, seed: int) -> tuple[int, ...]:
+    """Which validation images they are, fixed by the seed.
+
+    Raises:
+        NASError: The data has no validation images to offer or too few of them, or they are too few for the
+            statistics of batch-norm.
+    """
+    has_norm = any(isinstance(layer, _BatchNorm) for layer in module.supernet.modules())
+    if has_norm and size < FEWEST_IMAGES:
+        raise NASError(
+            f"sampler.probe_size is {size}, but batch-norm takes its statistics from these images: valid are "
+            f"numbers from {FEWEST_IMAGES}"
+        )
+    return probe_indices(_data(trainer).num_val, size, seed)
+
+
+def probe_images(trainer: Trainer, probe: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The images, N x C x H x W, and their labels, (N,)."""
+    images, labels = _data(trainer).validation_images(probe)
+    return images, labels
+
+
+def _data(trainer: Trainer) -> ImageDataModule:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(data, ImageDataModule):
+        raise NASError(
+            "densities are measured on validation images of the data module: pass an ImageDataModule to the Trainer"
+        )
+    return data
