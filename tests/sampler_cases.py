@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
+from lightning_nas.samplers import DensitySampler, PathSampler, PrototypeDensitySampler, UniformSampler
+
+PROTOTYPES: dict[str, Any] = {"warmup_steps": 3, "probe_size": 16, "prototypes": 3, "rate": 0.01}
 
 
 @dataclass(frozen=True)
@@ -29,4 +31,25 @@ class SamplerCase:
 SAMPLERS: dict[str, SamplerCase] = {
     "uniform": SamplerCase(lambda: UniformSampler(paths=2)),
     "density": SamplerCase(lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)),
+    "density_refreshed": SamplerCase(
+        lambda: DensitySampler(target_ess=0.5, warmup_steps=3, probe_size=16, refresh_every=1, paths=2)
+    ),
+    "prototype_density": SamplerCase(lambda: PrototypeDensitySampler(tau=0.5, **PROTOTYPES)),
+    "prototype_density_pool": SamplerCase(
+        lambda: PrototypeDensitySampler(refresh_every=3, target_accept_rate=0.3, pool_size=8, **PROTOTYPES)
+    ),
+    "prototype_density_skip": SamplerCase(
+        lambda: PrototypeDensitySampler(
+            on_rejection="skip", estimator="mean_vector", representation="cka", **PROTOTYPES
+        )
+    ),
+    "prototype_density_weight": SamplerCase(
+        lambda: PrototypeDensitySampler(
+            on_rejection="weight",
+            prototype_weight="mass",
+            beta="inverse",
+            representation="gradient_concat",
+            **PROTOTYPES,
+        )
+    ),
 }

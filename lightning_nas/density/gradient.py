@@ -17,11 +17,11 @@ from lightning_nas.density.distance import unit_vectors
 from lightning_nas.spaces import Path, Supernet
 
 Choice = tuple[int, int]
-"""A decision and a choice."""
+"""A decision and a choice. What all paths share stands under the decision ``SHARED``."""
 
-Block = Choice | int
-"""The weights of a choice, or a stretch of shared weights."""
+SHARED = -1
 
+Blocks = dict[Choice, list[nn.Parameter]]
 Rows = dict[int, NDArray[np.float64]]
 
 
@@ -35,12 +35,12 @@ def path_gradient(
     return torch.autograd.grad(loss, list(weights), allow_unused=True, materialize_grads=True)
 
 
-def owned_weights(supernet: Supernet) -> dict[Choice, list[nn.Parameter]]:
+def owned_weights(supernet: Supernet) -> Blocks:
     """The weights of every choice, for the decisions whose choices own all that they hold.
 
     Where choices hold the same tensors or parts of them, as sizes do, these weights are shared.
     """
-    held: dict[Choice, list[nn.Parameter]] = {}
+    held: Blocks = {}
     holders: Counter[nn.Parameter] = Counter()
     sharing: set[int] = set()
     for decision, number in enumerate(supernet.space.num_choices):
@@ -54,16 +54,16 @@ def owned_weights(supernet: Supernet) -> dict[Choice, list[nn.Parameter]]:
     return {choice: block for choice, block in held.items() if block and choice[0] not in sharing}
 
 
-def shared_weights(supernet: Supernet, owned: dict[Choice, list[nn.Parameter]]) -> list[list[nn.Parameter]]:
+def shared_weights(supernet: Supernet, owned: Blocks) -> Blocks:
     """All other weights, in stretches between those of choices: usually the stem and the head."""
-    choices = {parameter for block in owned.values() for parameter in block}
+    of_choices = {parameter for block in owned.values() for parameter in block}
     stretches: list[list[nn.Parameter]] = [[]]
     for parameter in supernet.parameters():
-        if parameter not in choices:
+        if parameter not in of_choices:
             stretches[-1].append(parameter)
         elif stretches[-1]:
             stretches.append([])
-    return [stretch for stretch in stretches if stretch]
+    return {(SHARED, number): stretch for number, stretch in enumerate(filter(None, stretches))}
 
 
 def layer_mean_distances(
@@ -96,10 +96,10 @@ def layer_mean_distances(
     owned = owned_weights(supernet)
     shared = shared_weights(supernet, owned)
     layers = {decision for decision, _ in owned}
-    blocks: dict[Block, list[nn.Parameter]] = {**dict[Block, list[nn.Parameter]](enumerate(shared)), **owned}
+    blocks = {**shared, **owned}
 
-    def unit_gradients(path: Path) -> list[tuple[Block, NDArray[np.float64]]]:
-        used = [*range(len(shared)), *(choice for choice in enumerate(path) if choice in owned)]
+    def unit_gradients(path: Path) -> list[tuple[Choice, NDArray[np.float64]]]:
+        used = [*shared, *(choice for choice in enumerate(path) if choice in owned)]
         weights = [parameter for block in used for parameter in blocks[block]]
         found = iter(path_gradient(supernet, path, images, labels, weights))
         flat = [torch.cat([next(found).flatten() for _ in blocks[block]]) for block in used]
@@ -113,7 +113,7 @@ def layer_mean_distances(
     numbers = [patterns[pattern] for pattern in weightless]
     left = _layers_left(list(patterns), len(shared) + len(layers))
 
-    sums = defaultdict[Block, Rows](dict)
+    sums = defaultdict[Choice, Rows](dict)
     for path, number in zip(paths, numbers, strict=True):
         for block, y in unit_gradients(path):
             sums[block][number] = sums[block].get(number, 0.0) + y
