@@ -3,8 +3,17 @@
 from lightning_nas.callbacks.exact_resume import ExactResume
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.callbacks.predictions import PredictionsFile
+from lightning_nas.callbacks.prototypes import PrototypeCallback
 from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
 
-__all__ = ["ExactResume", "MetricsFile", "PredictionsFile", "Ranking", "RunCheckpoint", "RunDirectory"]
+__all__ = [
+    "ExactResume",
+    "MetricsFile",
+    "PredictionsFile",
+    "PrototypeCallback",
+    "Ranking",
+    "RunCheckpoint",
+    "RunDirectory",
+]

@@ -128,6 +128,13 @@ def has_collapsed(now: float, initial: float) -> bool:
     return initial > 0 and now < COLLAPSED * initial
 
 
+COLLAPSE = (
+    "the spread of the prototypes is {now:.2g}, less than a tenth of the {initial:.2g} at the beginning: all of them "
+    "are the mean of the population by now; beta inverse keeps them apart"
+)
+"""What is said then, once."""
+
+
 def project(y: Tensor, seed: int) -> Tensor:
     """Vectors of more than 4,096 dimensions with 2,048, and about the same dot products.
 

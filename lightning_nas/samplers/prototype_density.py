@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_nas.density import UnitRepresentation
 from lightning_nas.density.prototypes import (
+    COLLAPSE,
     Beta,
     cluster,
     cosine_distances,
@@ -401,10 +402,7 @@ class PrototypeDensitySampler(PathSampler):
     def _watched_spread(self) -> float:
         now = spread(self.centres)
         if has_collapsed(now, self.initial_spread) and not self.warned:
-            rank_zero_warn(
-                f"the spread of the prototypes is {now:.2g}, less than a tenth of the {self.initial_spread:.2g} at the "
-                "beginning: they are one by now; sampler.beta inverse keeps them apart"
-            )
+            rank_zero_warn(COLLAPSE.format(now=now, initial=self.initial_spread))
             self.warned = True
         return now
 
