@@ -117,10 +117,9 @@ class PrototypeCallback(Callback):
         elif steps % self.every == 0:
             self.centres = of_rank_zero(trainer, lambda: self._moved(trainer, pl_module))
         if trainer._logger_connector.should_update_logs:
+            metrics = {"density/prototype_spread": self._watched_spread()}
             for logger in trainer.loggers:
-                logger.log_metrics(
-                    {"density/prototype_spread": self._watched_spread()}, step=trainer.global_step
-                )
+                logger.log_metrics(metrics, step=trainer.global_step)
 
     def points(self, trainer: Trainer, module: SupernetModule) -> tuple[Tensor, Tensor]:
         """What a picture in two dimensions is a projection of.
