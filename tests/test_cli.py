@@ -218,7 +218,7 @@ def test_help_and_print_config_read_well(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["fit", *SPACE, "--sampler", "DensitySampler", "--print_config"])
     printed: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
-    assert printed["sampler"]["init_args"]["tau"] == 5.0
+    assert printed["sampler"]["init_args"]["representation"] == "functional"
     assert printed["model"]["space"]["init_args"]["channels"] == [8, 16, 32]
     # What follows from the data is not asked for.
     assert "num_classes" not in printed["model"]
@@ -241,7 +241,7 @@ def test_the_process_arguments_are_used_without_args(
         (["fit", "--model.space", "Foo"], "--model.space is 'Foo': valid are AutoFormer, DARTS, "),
         (
             ["fit", "--sampler", "Fair"],
-            "--sampler is 'Fair': valid are DensitySampler, UniformSampler, and class paths",
+            "--sampler is 'Fair': valid are DensitySampler, PrototypeDensitySampler, UniformSampler, and class paths",
         ),
         (
             ["fit", "--data", "Cifar"],

@@ -82,6 +82,10 @@ class PrototypeDensitySampler(PathSampler):
     distance to its mean, which ``estimator="mean_vector"`` uses without any prototypes. ``beta="inverse"`` keeps
     them apart; few of them then want ``prototype_weight="mass"``, because the density is in the masses.
 
+    With the median, half of the proposals are accepted (``density/accept_rate``) as long as prototypes and the last
+    proposals keep up with the supernet. Where it stays far from that, they lag behind, and what is compared
+    are old weights with new ones: raise ``rate``, shorten ``window``, or give ``refresh_every``.
+
     Args:
         tau: Temperature, positive, in units of the scale. Smaller sharpens.
         mid: alpha_mid: ``median``, ``mean`` or ``midrange`` of the last densities, or a number in (0, 1): their
@@ -104,7 +108,7 @@ class PrototypeDensitySampler(PathSampler):
         refresh_every: None measures every proposal afresh, a forward pass of x_v each. A number of steps makes proposals
             the cheaper way: drawn from the N paths, which are measured all at once, with new prototypes, as often as
             that. A step then costs N / refresh_every forward passes. Representations of different weights never
-            meet.
+            meet, and between two measurements nothing moves.
         window: How many proposals the last ones are.
         warmup_steps: Uniform steps (training batches) first; None takes the larger of 3 epochs and 5 % of the
             run. At initialisation all paths look alike, so at least 1.
@@ -369,7 +373,12 @@ class PrototypeDensitySampler(PathSampler):
         return 1 / d if self.compare == "density" else -d
 
     def _learn(self, proposal: Proposal) -> None:
-        """Every proposal moves the prototypes and the mean, and takes its place among the last."""
+        """Every proposal moves the prototypes and the mean, and takes its place among the last.
+
+        Those of a pool taught all they can when it was measured.
+        """
+        if self.pool:
+            return
         _, y, distance, _ = proposal
         self.population += 1
         if self.estimator == "mean_vector":

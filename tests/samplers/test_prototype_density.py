@@ -129,6 +129,8 @@ class Slow:
         return x[below] + (q * (len(x) - 1) - below) * (x[above] - x[below])
 
     def learn(self, y: NDArray[np.float64], d: float) -> None:
+        if self.pool:
+            return
         self.seen += 1
         self.mu = self.mu + max(1 / self.seen, 0.01) * (y - self.mu)
         squares = [self.distance_to(y, c) ** 2 for c in self.c]
@@ -228,7 +230,6 @@ def frozen(**options: Any) -> tuple[PrototypeDensitySampler, SupernetModule, NAS
     sampler.recent = 1 - sampler.pool_representations @ sampler.mean
     sampler.measured_step = 0
     sampler.estimator = "mean_vector"
-    sampler._learn = lambda *_: None  # type: ignore[method-assign]
     sampler._report = lambda *_: None  # type: ignore[method-assign]
     sampler._probabilities = cache(sampler._probabilities)  # type: ignore[method-assign]
     trainer = NASTrainer(logger=False, enable_checkpointing=False, accelerator="cpu", log_every_n_steps=10**9)
