@@ -48,9 +48,9 @@ class SupernetModule(LightningModule):
             ``active_mean``: for every weight the mean over the paths that used it (the released code of
             Ning et al., Evaluating Efficient Performance Estimators, 2021).
         predict_path: The architecture that ``predict`` runs, in the space's notation.
-        channels_last: Keep the channels of a pixel together in memory. On a CPU that more than halves the time of
-            NAS-Bench-201 at its published width, whose average pooling is slow otherwise, and slows down
-            networks of few channels (``benchmarks/evaluation.py``). Results differ in the last digits.
+        channels_last: Keep the channels of a pixel together in memory. On a CPU that halves the time in which
+            NAS-Bench-201 is scored at its published width, because average pooling is slow otherwise
+            (``benchmarks/evaluation.py``). Results differ in the last digits.
 
     Attributes:
         paths: The paths that the next step trains; a sampler sets them.
