@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_nas import checkpoint
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
-from lightning_nas.optim.schedule import Schedule, configure
+from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
 from lightning_nas.standalone import StandaloneModule
 
@@ -38,8 +38,11 @@ class SupernetModule(LightningModule):
         image_size: Pixels along a side of the images; None keeps the space's own.
         norm: Batch-norm of the supernet.
         optimizer: Makes the optimizer.
-        schedule: ``cosine`` per optimizer step over the whole run, or ``constant``.
-        final_lr: Learning rate at the end of the cosine.
+        schedule: ``cosine`` or ``linear`` per optimizer step over the whole run, ``cosine_epochs`` per epoch, or
+            ``constant``.
+        final_lr: Learning rate at the end of the schedule.
+        decay: Whether weight decay applies to ``all`` parameters, or to ``weights`` and neither to biases nor to the
+            scales and shifts of batch-norm.
         label_smoothing: Of the training loss, in [0, 1).
         inactive_params: What happens to weights that no path of the step used. ``skip``: nothing. ``coast``:
             momentum and weight decay go on moving every weight that was used before, as under torch 1.x, with
@@ -69,6 +72,7 @@ class SupernetModule(LightningModule):
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
         schedule: Schedule = "cosine",
         final_lr: float = 0.0,
+        decay: Decay = "all",
         label_smoothing: float = 0.0,
         inactive_params: Literal["skip", "coast"] = "skip",
         grad_reduce: Literal["mean", "sum", "active_mean"] = "mean",
@@ -82,6 +86,7 @@ class SupernetModule(LightningModule):
         self.optimizer = optimizer
         self.schedule: Schedule = schedule
         self.final_lr = final_lr
+        self.decay: Decay = decay
         self.label_smoothing = label_smoothing
         self.inactive_params = inactive_params
         self.grad_reduce = grad_reduce
@@ -107,7 +112,7 @@ class SupernetModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        return configure(self, self.optimizer, self.schedule, self.final_lr)
+        return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay)
 
     def standalone(self, path: Path) -> StandaloneModule:
         """``path`` as a network of its own, freshly initialised, to be trained with the same settings."""
@@ -118,6 +123,7 @@ class SupernetModule(LightningModule):
             self.optimizer,
             self.schedule,
             self.final_lr,
+            self.decay,
             self.label_smoothing,
         )
 
