@@ -59,7 +59,8 @@ class SupernetModule(LightningModule):
         paths: The paths that the next step trains; a sampler sets them.
         path_weights: A weight for the loss of each of them, set with ``paths``; empty weighs them all by 1. A step
             whose weights are all 0 trains nothing.
-        logits: What the paths of the step answered, each N x classes, without gradients, in their order.
+        logits: What the paths answered on the last batch, each N x classes, without gradients, in their order.
+        losses: Their losses, and those of earlier batches of the same optimizer step.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class SupernetModule(LightningModule):
         self.partial_scores: PartialScores | None = None
         self._coasting: list[str] = []
         self._weighting: list[RemovableHandle] = []
-        self._losses: list[Tensor] = []
+        self.losses: list[Tensor] = []
         self._set_aside: list[tuple[nn.Parameter, Tensor]] = []
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
@@ -149,7 +150,7 @@ class SupernetModule(LightningModule):
             )
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._zero_grad()
-            self._losses = []
+            self.losses = []
         loss = self._train(batch)
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch:
             self._log_step()
@@ -173,7 +174,7 @@ class SupernetModule(LightningModule):
         logits = self(images, path)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.logits.append(logits.detach())
-        self._losses.append(loss.detach())
+        self.losses.append(loss.detach())
         return loss
 
     def _no_loss(self) -> Tensor:
@@ -183,7 +184,7 @@ class SupernetModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: object) -> None:
         """Hides the gradients where nothing was trained, so that momentum and decay rest too."""
-        if not self._losses:
+        if not self.losses:
             self._set_aside = [(p, p.grad) for p in self.parameters() if p.grad is not None]
             for parameter, _ in self._set_aside:
                 parameter.grad = None
@@ -226,7 +227,7 @@ class SupernetModule(LightningModule):
         # Lightning writes what `self.log` collects only after the callbacks that save checkpoints have run: a
         # run killed in between would lose the row for good. So the row is written here. `self.log` costs half
         # a millisecond, hence only on steps that are written.
-        if not self._losses or not self.trainer._logger_connector.should_update_logs:
+        if not self.losses or not self.trainer._logger_connector.should_update_logs:
             return
         loss = self._finite_loss()
         self.log("train/loss", loss, prog_bar=True, logger=False)
@@ -235,7 +236,7 @@ class SupernetModule(LightningModule):
 
     def _finite_loss(self) -> float:
         """Mean loss of the step; waits for the device."""
-        loss = float(torch.stack(self._losses).mean())
+        loss = float(torch.stack(self.losses).mean())
         if not math.isfinite(loss):
             paths = ", ".join(map(self.space.encode, self.paths))
             raise NASError(
@@ -273,7 +274,7 @@ class SupernetModule(LightningModule):
         Raises:
             NASError: The loss of the training so far is not finite.
         """
-        if self._losses:
+        if self.losses:
             self._finite_loss()
         processes = self.trainer.world_size
         self.evaluator = PathEvaluator(
@@ -324,7 +325,7 @@ class SupernetModule(LightningModule):
         Raises:
             NASError: The loss is not finite: the checkpoint would take the place of a good one.
         """
-        if self._losses:
+        if self.losses:
             self._finite_loss()
         coasting = self.inactive_params == "coast"
         used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]

@@ -1,10 +1,19 @@
 """Callbacks that look at a run: rankings, files, predictions."""
 
 from lightning_nas.callbacks.exact_resume import ExactResume
+from lightning_nas.callbacks.loss_plateau import LossPlateau
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.callbacks.predictions import PredictionsFile
 from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
 
-__all__ = ["ExactResume", "MetricsFile", "PredictionsFile", "Ranking", "RunCheckpoint", "RunDirectory"]
+__all__ = [
+    "ExactResume",
+    "LossPlateau",
+    "MetricsFile",
+    "PredictionsFile",
+    "Ranking",
+    "RunCheckpoint",
+    "RunDirectory",
+]
