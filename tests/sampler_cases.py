@@ -4,8 +4,11 @@ Runs are those of ``short_runs``: 3 epochs of 4 batches on the toy space. What a
 happen before step 7, where runs are interrupted.
 """
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
@@ -26,7 +29,18 @@ class SamplerCase:
     companions: Callable[[], list[Any]] = list
 
 
+def example() -> PathSampler:
+    """The sampler of ``docs/add-a-sampler.md``."""
+    folder = str(Path(__file__).parents[1] / "examples")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    made = importlib.import_module("hard_choices").HardChoices(rate=0.3)
+    assert isinstance(made, PathSampler)
+    return made
+
+
 SAMPLERS: dict[str, SamplerCase] = {
     "uniform": SamplerCase(lambda: UniformSampler(paths=2)),
     "density": SamplerCase(lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)),
+    "example": SamplerCase(example),
 }
