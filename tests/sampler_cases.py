@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
+from lightning_nas.samplers import (
+    ComplexitySampler,
+    DeisomorphicSampler,
+    DensitySampler,
+    FairSampler,
+    PathSampler,
+    UniformSampler,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,13 @@ def example() -> PathSampler:
 
 SAMPLERS: dict[str, SamplerCase] = {
     "uniform": SamplerCase(lambda: UniformSampler(paths=2)),
+    # The toy space and Pooling have paths in the first bin, and only Pooling in the second: tries run out.
+    "uniform_window": SamplerCase(lambda: UniformSampler(paths=2, window=(300, 20_000), bins=2, tries=2)),
+    "fair": SamplerCase(FairSampler),
+    "fair_dealt": SamplerCase(lambda: FairSampler(paths=2)),
+    "deisomorphic": SamplerCase(lambda: DeisomorphicSampler(paths=2)),
+    "deisomorphic_lazy": SamplerCase(lambda: DeisomorphicSampler(mode="lazy", tries=2)),
+    "complexity": SamplerCase(lambda: ComplexitySampler(paths=2)),
     "density": SamplerCase(lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)),
     "example": SamplerCase(example),
 }

@@ -1,7 +1,17 @@
 """Samplers: callbacks that choose the path, or paths, of every training step. One file per method."""
 
 from lightning_nas.samplers.base import PathSampler
+from lightning_nas.samplers.complexity import ComplexitySampler
+from lightning_nas.samplers.deisomorphic import DeisomorphicSampler
 from lightning_nas.samplers.density import DensitySampler
+from lightning_nas.samplers.fair import FairSampler
 from lightning_nas.samplers.uniform import UniformSampler
 
-__all__ = ["DensitySampler", "PathSampler", "UniformSampler"]
+__all__ = [
+    "ComplexitySampler",
+    "DeisomorphicSampler",
+    "DensitySampler",
+    "FairSampler",
+    "PathSampler",
+    "UniformSampler",
+]
