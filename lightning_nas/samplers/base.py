@@ -105,8 +105,11 @@ class PathSampler(Callback, ABC):
         if self.visits is not None:
             self.visits[space.index(path)] += 1
 
-    def log(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
-        """Writes metrics to all loggers on the steps that the Trainer logs (``log_every_n_steps``)."""
+    def log_metrics(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+        """Writes metrics to all loggers on the steps that the Trainer logs (``log_every_n_steps``).
+
+        Under ``log`` Lightning puts the module's method into every callback.
+        """
         if trainer._logger_connector.should_update_logs:
             for logger in trainer.loggers:
                 logger.log_metrics(dict(metrics), step=trainer.global_step)

@@ -120,7 +120,7 @@ class DeisomorphicSampler(PathSampler):
             "sampler/accept_rate": self.accepted / self.proposals,
             "sampler/classes": len(self.representatives),
         }
-        self.log(trainer, metrics)
+        self.log_metrics(trainer, metrics)
         return paths
 
     def _propose(self, space: SearchSpace, rng: np.random.Generator) -> Path:

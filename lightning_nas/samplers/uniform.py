@@ -97,7 +97,7 @@ class UniformSampler(PathSampler):
         paths = tuple(self._draw(module, rng) for _ in range(self.paths))
         if self.window is not None or self.reject_weightless:
             rate = self.fallbacks / (self.paths * (step + 1))
-            self.log(trainer, {"sampler/fallback_rate": rate})
+            self.log_metrics(trainer, {"sampler/fallback_rate": rate})
         return paths
 
     def _draw(self, module: SupernetModule, rng: np.random.Generator) -> Path:
