@@ -64,6 +64,7 @@ class UniformSampler(PathSampler):
             raise NASError(f"sampler.tries is {tries}: a path takes at least one draw")
         self.paths = paths
         self.window = window
+        self._edges: list[float] = np.linspace(*(window or (0, 0)), bins + 1).tolist()
         self.bins = bins
         self.cost: Literal["macs", "params"] = cost
         self.reject_weightless = reject_weightless
@@ -113,10 +114,8 @@ class UniformSampler(PathSampler):
         """One part of the window."""
         if self.window is None:
             return None
-        low, high = self.window
-        edges = np.linspace(low, high, self.bins + 1)
         number = rng.integers(self.bins)
-        return edges[number], edges[number + 1]
+        return self._edges[number], self._edges[number + 1]
 
     def _accepts(self, module: SupernetModule, path: Path, bin_: tuple[float, float] | None) -> bool:
         if bin_ is not None and not bin_[0] <= getattr(module.space.cost(path), self.cost) <= bin_[1]:
