@@ -30,9 +30,9 @@ class DeisomorphicSampler(PathSampler):
 
     Args:
         mode: ``uniform``: a class from the table, then one of its paths. ``representative``: a class from the table,
-            then always its first path, like the released code. It leaves out choices: in NAS-Bench-201 the first
-            edge is then none, skip and convolution with probabilities .02, .11 and .29, so ``uniform`` is the
-            default. ``lazy``: without a table, for spaces that cannot be enumerated.
+            then always its first path, like the released code. It leaves out choices: in NAS-Bench-201 with the
+            published classes the first edge is then ``none`` with probability .016 and a skip with .109, instead of
+            .2, so ``uniform`` is the default. ``lazy``: without a table, for spaces that cannot be enumerated.
         iso_key: Which paths are isomorphic. ``canonical``: those that are one network when trained alone.
             ``published``: those with the same ``SearchSpace.published_key``; in NAS-Bench-201 the paper's 6,466
             classes, of which 623 exact ones are torn apart.
