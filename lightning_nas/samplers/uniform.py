@@ -64,7 +64,8 @@ class UniformSampler(PathSampler):
             raise NASError(f"sampler.tries is {tries}: a path takes at least one draw")
         self.paths = paths
         self.window = window
-        self._edges: list[float] = np.linspace(*(window or (0, 0)), bins + 1).tolist()
+        low, high = window or (0, 0)
+        self._edges: list[float] = np.linspace(low, high, bins + 1).tolist()
         self.bins = bins
         self.cost: Literal["macs", "params"] = cost
         self.reject_weightless = reject_weightless

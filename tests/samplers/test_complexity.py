@@ -149,7 +149,8 @@ class Peaks(Toy):
     """Costs with a peak from which no single decision leads to the highest."""
 
     def cost(self, path: Architecture) -> Cost:
-        value = {(0, 0): 5, (2, 2): 9}.get(path, 1)
+        peaks: dict[Architecture, int] = {(0, 0): 5, (2, 2): 9}
+        value = peaks.get(path, 1)
         return Cost(value, value)
 
 

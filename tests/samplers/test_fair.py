@@ -185,7 +185,7 @@ def test_the_algorithm_written_out(tmp_path: Path) -> None:
                 assert gradient is not None
                 clipped = gradient * min(1.0, 5 / (float(norm) + 1e-6))
                 momentum[name] = clipped + 0.9 * momentum[name] if step else clipped.clone()
-                weight -= 0.01 * momentum[name]
+                weight.sub_(momentum[name], alpha=0.01)
     for name, weight in supernet.named_parameters():
         torch.testing.assert_close(weight, module.supernet.get_parameter(name), rtol=1e-10, atol=1e-10)
         assert not torch.allclose(weight, seen.start[name], atol=1e-3)
