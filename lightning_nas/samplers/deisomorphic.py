@@ -35,10 +35,10 @@ class DeisomorphicSampler(PathSampler):
             .2, so ``uniform`` is the default. ``lazy``: without a table, for spaces that cannot be enumerated.
         iso_key: Which paths are isomorphic. ``canonical``: those that are one network when trained alone.
             ``published``: those with the same ``SearchSpace.published_key``; in NAS-Bench-201 the paper's 6,466
-            classes, of which 623 exact ones are torn apart.
+            classes, which tear 623 exact ones apart.
         tries: Proposals in lazy mode, at least 1. If none is accepted, the representative of the last one's class is
-            trained. The released code gives up after 10, which 2 of 100 draws of NAS-Bench-201 reach, and trains
-            a path less.
+            trained. The released code gives up after 10, which in NAS-Bench-201 would be 2 % of the draws, and
+            trains a path less.
         paths: Paths per step, all trained on the same batch, at least 1.
         seed: Seed of the choices; None takes the one of ``seed_everything``.
 

@@ -115,10 +115,8 @@ def test_the_lazy_way_written_out(iso_key: IsoKey, tries: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("iso_key", "rate"), [("canonical", 4930 / 15_625), ("published", 6466 / 15_625)])
 def test_acceptance_in_nasbench201(iso_key: IsoKey, rate: float) -> None:
-    """At first all are accepted; once all classes are known, .316 or .414 of them."""
+    """Once all classes are known, .316 or .414 of the proposals."""
     sampler, module = DeisomorphicSampler(mode="lazy", iso_key=iso_key, paths=1000, seed=0), Only(WHOLE)
-    [path] = DeisomorphicSampler(mode="lazy", iso_key=iso_key, seed=0).choose(TRAINER, module, 0)
-    assert WHOLE.is_valid(path)
     sampler.representatives = [alike[-1] for alike in classes(WHOLE, iso_key).values()]
     sampler.on_fit_start(TRAINER, module)
     for step in range(20):
