@@ -83,6 +83,8 @@ class UniformSampler(PathSampler):
             NASError: None of a few thousand paths lies in the window and trains weights of its own.
         """
         assert isinstance(pl_module, SupernetModule)
+        if self.window is None and not self.reject_weightless:
+            return
         probed = select_paths(pl_module.space, PROBED, self.seed)
         if any(self._accepts(pl_module, path, self.window) for path in probed):
             return
