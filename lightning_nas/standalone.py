@@ -1,5 +1,6 @@
 """One architecture trained alone: ground truth and retraining."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -52,9 +53,9 @@ class StandaloneModule(LightningModule):
         """The optimizer and its schedule."""
         return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, labels = batch
+        images, labels, *_ = batch
         return F.cross_entropy(self(images), labels, label_smoothing=self.label_smoothing)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
