@@ -16,6 +16,9 @@ from lightning_nas.samplers import (
     DeisomorphicSampler,
     DensitySampler,
     FairSampler,
+    DataImportanceSampler,
+    DensitySampler,
+    PathImportanceSampler,
     PathSampler,
     UniformSampler,
 )
@@ -57,4 +60,24 @@ SAMPLERS: dict[str, SamplerCase] = {
     "complexity": SamplerCase(lambda: ComplexitySampler(paths=2)),
     "density": SamplerCase(lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)),
     "example": SamplerCase(example),
+    "path_importance": SamplerCase(lambda: PathImportanceSampler(schedule="falling")),
+    "path_importance_step": SamplerCase(
+        lambda: PathImportanceSampler(
+            granularity="decision",
+            accumulate="mean",
+            capture="pre_clip",
+            param_free="mean",
+            schedule="constant",
+            delta=0.9,
+            floor=0.01,
+            update="step",
+            paths=2,
+        ),
+        {"gradient_clip_val": 0.5},
+    ),
+    "data_importance": SamplerCase(
+        lambda: UniformSampler(paths=2),
+        companions=lambda: [DataImportanceSampler(schedule="falling", unseen="keep")],
+    ),
+    "pada": SamplerCase(PathImportanceSampler, companions=lambda: [DataImportanceSampler()]),
 }

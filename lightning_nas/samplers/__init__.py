@@ -1,4 +1,7 @@
-"""Samplers: callbacks that choose the path, or paths, of every training step. One file per method."""
+"""Samplers: callbacks that choose the path, or paths, of every training step, and the images of every epoch.
+
+One file per method.
+"""
 
 from lightning_nas.samplers.base import PathSampler
 from lightning_nas.samplers.complexity import ComplexitySampler
@@ -12,6 +15,17 @@ __all__ = [
     "DeisomorphicSampler",
     "DensitySampler",
     "FairSampler",
+from lightning_nas.samplers.data import DataSampler
+from lightning_nas.samplers.data_importance import DataImportanceSampler
+from lightning_nas.samplers.density import DensitySampler
+from lightning_nas.samplers.path_importance import PathImportanceSampler
+from lightning_nas.samplers.uniform import UniformSampler
+
+__all__ = [
+    "DataImportanceSampler",
+    "DataSampler",
+    "DensitySampler",
+    "PathImportanceSampler",
     "PathSampler",
     "UniformSampler",
 ]
