@@ -1,6 +1,7 @@
-"""Callbacks that look at a run: rankings, files, predictions."""
+"""Callbacks that look at a run: rankings, files, predictions, variances."""
 
 from lightning_nas.callbacks.exact_resume import ExactResume
+from lightning_nas.callbacks.gradient_variance import GradientVariance
 from lightning_nas.callbacks.loss_plateau import LossPlateau
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.callbacks.predictions import PredictionsFile
@@ -10,6 +11,7 @@ from lightning_nas.callbacks.run_directory import RunDirectory
 
 __all__ = [
     "ExactResume",
+    "GradientVariance",
     "LossPlateau",
     "MetricsFile",
     "PredictionsFile",

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightning_nas.data.augment import crop, draw_flips, draw_offsets, flip, normalise
@@ -52,6 +51,7 @@ class ResidentLoader:
     Lightning saves ``state_dict`` in its checkpoints and restores it, and tells the epoch to ``sampler``.
 
     Example:
+        >>> import torch
         >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
         >>> images = ImageSet(pixels, torch.arange(10), torch.zeros(1), torch.ones(1))
         >>> loader = ResidentLoader(images, batch_size=4, seed=0)

@@ -70,9 +70,7 @@ class DataSampler(Callback, EpochOrder, ABC):
         if stage == "fit":
             self.data.order = None
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Hands the order back of a run that was cut short."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule) and data.order is self:

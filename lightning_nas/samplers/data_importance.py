@@ -108,7 +108,11 @@ class DataImportanceSampler(DataSampler):
             importance = self._importance()
             probabilities = data_probabilities(importance, tau)
             rng = generator(self.seed, Stream.IMPORTANCE, epoch)
-            return importance, probabilities, draw(probabilities, torch.from_numpy(rng.random(len(importance))))
+            return (
+                importance,
+                probabilities,
+                draw(probabilities, torch.from_numpy(rng.random(len(importance)))),
+            )
 
         self.importance, self.probabilities, self.order = of_rank_zero(self.trainer, drawn)
         self.epoch, self._seen, self._norms = epoch, [], []
@@ -145,9 +149,8 @@ class DataImportanceSampler(DataSampler):
             return
         _, labels, indices = batch
         norms = torch.stack([gradient_norms(logits, labels) for logits in pl_module.logits]).mean(0)
-        for kept, values in ((self._seen, indices), (self._norms, norms)):
-            # The images of a batch of all ranks in their order, of which each rank has every world_size-th.
-            kept.append(trainer.strategy.all_gather(values).reshape(-1, len(values)).T.flatten())
+        self._seen.append(of_all_ranks(trainer, indices))
+        self._norms.append(of_all_ranks(trainer, norms))
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, options, the order of the epoch, and what was measured in it so far."""
@@ -175,6 +178,15 @@ class DataImportanceSampler(DataSampler):
         )
 
 
+def of_all_ranks(trainer: Trainer, values: Tensor) -> Tensor:
+    """What belongs to the images of a batch of all ranks, in the order of ``EpochOrder``."""
+    if trainer.world_size == 1:
+        return values
+    shares = [torch.empty_like(values) for _ in range(trainer.world_size)]
+    torch.distributed.all_gather(shares, values)
+    return torch.stack(shares, dim=1).flatten()
+
+
 def gradient_norms(logits: Tensor, labels: Tensor) -> Tensor:
     """Norm of the gradient of the cross-entropy in the logits, for every image, shape (N,) (Eq. 13).
 
@@ -185,7 +197,7 @@ def gradient_norms(logits: Tensor, labels: Tensor) -> Tensor:
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
     probabilities = logits.softmax(1, dtype=dtype)
-    return torch.linalg.vector_norm(probabilities - F.one_hot(labels, logits.shape[1]), dim=1)
+    return (probabilities - F.one_hot(labels, logits.shape[1])).norm(dim=1)
 
 
 def last_halved(indices: Tensor, values: Tensor, number: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -222,7 +222,7 @@ class PathImportanceSampler(PathSampler):
             lambda: path_probabilities(importance, self._operations, delta, self.param_free, self.floor),
         )
 
-    def _metrics(self) -> Mapping[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """The probability of every operation, the mean over the decisions that may take it."""
         assert self.probabilities is not None
         sums = torch.zeros(len(self._operations.names), dtype=torch.float64)
@@ -257,7 +257,9 @@ def operations_of(space: SearchSpace, supernet: Supernet, granularity: Granulari
     allowed = torch.zeros_like(places, dtype=torch.bool)
     for decision, (choices, names) in enumerate(zip(space.choices, space.choice_names, strict=True)):
         allowed[decision, list(choices)] = True
-        for choice in choices if names is not None else ():
+        if names is None:
+            continue
+        for choice in choices:
             if supernet.choice_parameters(decision, choice):
                 name = names[choice] if granularity == "operation" else f"{decision}/{names[choice]}"
                 places[decision, choice] = numbers.setdefault(name, len(numbers))

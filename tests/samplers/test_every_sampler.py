@@ -105,6 +105,8 @@ def test_every_state_loads_without_pickle(name: str, tmp_path: Path) -> None:
 
 def test_no_sampler_is_left_out() -> None:
     exported = {getattr(lightning_nas.samplers, name) for name in lightning_nas.samplers.__all__}
-    samplers = {cls for cls in exported if isinstance(cls, type) and issubclass(cls, PathSampler | DataSampler)}
+    samplers = {
+        cls for cls in exported if isinstance(cls, type) and issubclass(cls, PathSampler | DataSampler)
+    }
     tested = {type(one) for case in SAMPLERS.values() for one in (case.make(), *case.companions())}
     assert tested >= samplers - {PathSampler, DataSampler}
