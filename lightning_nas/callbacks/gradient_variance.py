@@ -74,6 +74,12 @@ class GradientVariance(Callback):
         self._parameters = {name: p for name, p in supernet.named_parameters() if id(p) in searchable}
         self._clear()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Moves what a checkpoint held to the device of the weights."""
+        for tensors in (self._mean, self._squares):
+            for name, tensor in tensors.items():
+                tensors[name] = tensor.to(pl_module.device)
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -158,11 +164,7 @@ class GradientVariance(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues the epoch."""
-        self._number = dict(state_dict["number"])
-        self._mean, self._squares = (
-            {name: value.to(self._parameters[name].device) for name, value in state_dict[key].items()}
-            for key in ("mean", "squares")
-        )
+        self._number, self._mean, self._squares = (state_dict[key] for key in ("number", "mean", "squares"))
 
 
 def _at_least_float(value: Tensor) -> torch.dtype:

@@ -43,7 +43,9 @@ class PathImportanceSampler(PathSampler):
 
     The space must be a product, because decisions are drawn one by one. A decision keeps uniform choices where
     they own no weights, and where they are no operations (such as the inputs of DARTS). If that is so of all
-    decisions, as in Pooling, whose weights are all shared, the sampler is a uniform one, and says so.
+    decisions, as in Pooling, whose weights are all shared, the sampler is a uniform one, and says so. In DARTS an
+    operation is measured where it is on the edge from the first or the last state, whose weights are its own alone.
+    Where choices are sizes, their slices are measured.
 
     Args:
         granularity: ``operation``: one importance for an operation, shared by all decisions that may take it
@@ -322,20 +324,18 @@ def path_probabilities(
         >>> path_probabilities(G, nasbench201, delta=0.5, param_free="zero", floor=0.0).round(decimals=3).tolist()
         [[0.1, 0.1, 0.275, 0.425, 0.1]]
     """
-    allowed = operations.allowed
     measured = operations.places >= 0
-    number = allowed.sum(1, keepdim=True).double()
-    weight = torch.zeros(allowed.shape, dtype=torch.float64)
+    allowed = operations.allowed.double()
+    number = allowed.sum(1, keepdim=True)
+    weight = torch.zeros_like(allowed)
     weight[measured] = importance[operations.places[measured]]
     if param_free == "mean":
         mean = weight.sum(1, keepdim=True) / measured.sum(1, keepdim=True).clamp(min=1)
         weight = torch.where(measured, weight, mean * allowed)
-    weighed = measured if param_free == "uniform" else allowed
-    total = weight.sum(1, keepdim=True)
+    weighed = measured.double() if param_free == "uniform" else allowed
     # Where nothing was measured, all are alike.
-    weight = torch.where(total > 0, weight, weighed.double())
-    total = weight.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    share = weighed.sum(1, keepdim=True) / number
-    mixture = (delta * share * weight / total + (1 - delta) / number) * allowed
-    pi = torch.where(weighed, mixture, allowed / number)
+    weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, weighed)
+    total, share = weight.sum(1, keepdim=True), weighed.sum(1, keepdim=True) / number
+    p = torch.where(total > 0, weight / total, weight)
+    pi = torch.where(weighed > 0, delta * share * p + (1 - delta) / number, allowed / number)
     return floor * allowed + (1 - number * floor) * pi

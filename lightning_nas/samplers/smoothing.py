@@ -40,10 +40,12 @@ def length_of(trainer: Trainer, schedule: Smoothing, key: str) -> tuple[float, f
         NASError: The schedule changes over a run that has no end.
     """
     steps = trainer.estimated_stepping_batches
-    if math.isinf(steps) and schedule != "constant":
-        raise NASError(
-            f"{key} is {schedule!r}, but the run has no end: set trainer.max_epochs or trainer.max_steps"
-        )
+    if math.isinf(steps):
+        if schedule != "constant":
+            raise NASError(
+                f"{key} is {schedule!r}, but the run has no end: set trainer.max_epochs or trainer.max_steps"
+            )
+        return math.inf, math.inf
     per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     return steps, steps / per_epoch
 
