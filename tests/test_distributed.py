@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import DigitsDataModule
-from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
+from lightning_nas.samplers import DataImportanceSampler, DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
 
 pytestmark = pytest.mark.slow
@@ -184,6 +184,34 @@ def test_both_ranks_train_the_paths_of_a_single_process(pair: GlooPair, tmp_path
     assert first["paths"] == second["paths"] == alone["paths"]
     short_runs.assert_same(first["sampler"], second["sampler"])
     short_runs.assert_same(first["sampler"]["visits"], alone["sampler"]["visits"])
+
+
+def train_on_important_images(root: Path) -> dict[str, Any]:
+    """The images of every batch, and what their sampler knows at the end."""
+    images, seen = DataImportanceSampler(schedule="constant"), Images()
+    train(root, UNIFORM, images, seen, **BARE)
+    return {"seen": seen.indices, "state": images.state_dict()}
+
+
+class Images(Callback):
+    """Remembers the images of every batch."""
+
+    def __init__(self) -> None:
+        self.indices: list[Tensor] = []
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, *_: Any) -> None:
+        self.indices.append(batch[2])
+
+
+def test_ranks_share_the_images_that_one_process_draws(pair: GlooPair, tmp_path: Path) -> None:
+    together = pair.run(train_on_important_images, tmp_path)
+    short_runs.assert_same(together[0]["state"], together[1]["state"])
+    alone = train_on_important_images(tmp_path)
+    for batch, *shares in zip(alone["seen"], *(rank["seen"] for rank in together), strict=True):
+        assert torch.equal(torch.stack(shares, dim=1).flatten(), batch)
+    for name in ("probabilities", "importance", "norms"):
+        torch.testing.assert_close(together[0]["state"][name], alone["state"][name], rtol=1e-4, atol=1e-6)
+    assert torch.equal(together[0]["state"]["seen"], alone["state"]["seen"])
 
 
 def test_densities_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:

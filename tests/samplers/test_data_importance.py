@@ -134,18 +134,15 @@ def test_it_equals_the_method_written_out(tmp_path: Path, options: dict[str, Any
         for number in range(6):
             batch = order[number * size : (number + 1) * size]
             lists.append(batch)
-            images, targets = data.read_splits().train[0][batch], torch.tensor([labels[i] for i in batch])
-            x = data._splits[0].batch(torch.tensor(batch))[0].double()
-            assert len(images) == size
+            x, targets = data._splits[0].batch(torch.tensor(batch))
             optimizer.zero_grad()
             norms = torch.zeros(size, dtype=torch.float64)
             for path in paths.choose(trainer, twin, epoch * 6 + number):
-                logits = twin.supernet(x, path)
+                logits = twin.supernet(x.double(), path)
                 (F.cross_entropy(logits, targets) / 2).backward()
-                for i, label in enumerate(targets):
-                    wrong = logits[i].detach().exp() / logits[i].detach().exp().sum()
-                    wrong[label] -= 1
-                    norms[i] += wrong.pow(2).sum().sqrt() / 2
+                wrong = logits.detach().exp() / logits.detach().exp().sum(1, keepdim=True)
+                wrong[range(size), targets] -= 1
+                norms += wrong.pow(2).sum(1).sqrt() / 2
             optimizer.step()
             visits += zip(batch, norms.tolist(), strict=True)
         importance = importance_of(visits, labels, importance, o["granularity"], o["unseen"])
@@ -220,9 +217,7 @@ def test_a_run_continues_with_the_images_it_had_drawn(tmp_path: Path, flags: dic
     for checkpoint in checkpoints:
         rest, again = Lists(), DataImportanceSampler(schedule="constant")
         root = tmp_path / checkpoint.stem
-        short_runs.fit(
-            root, lambda: UniformSampler(seed=0), again, rest, resume_from=checkpoint, **flags
-        )
+        short_runs.fit(root, lambda: UniformSampler(seed=0), again, rest, resume_from=checkpoint, **flags)
         assert rest.indices == seen.indices[int(checkpoint.stem) :]
         short_runs.assert_same(again.state_dict(), sampler.state_dict())
 

@@ -31,6 +31,6 @@ def test_a_run_without_an_end_has_no_slope(tmp_path: Path, sampler: type) -> Non
         callbacks = [one] if sampler is PathImportanceSampler else [UniformSampler(), one]
         short_runs.trainer(tmp_path, *callbacks, **flags).fit(module, datamodule=short_runs.digits())
 
-    with pytest.raises(NASError, match="sampler.schedule is 'rising', but the run has no end"):
+    with pytest.raises(NASError, match=r"sampler\.schedule is 'rising', but the run has no end"):
         fit(sampler())
     fit(sampler(schedule="constant"))
