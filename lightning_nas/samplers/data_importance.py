@@ -129,9 +129,9 @@ class DataImportanceSampler(DataSampler):
     def _importance(self) -> Tensor:
         labels = self.data.training_labels
         before = torch.zeros(len(labels), dtype=torch.float64) if self.importance is None else self.importance
-        seen, norms = (torch.cat([torch.empty(0), *parts]).cpu() for parts in (self._seen, self._norms))
+        seen, norms = self._measured()
         finite = norms.isfinite()
-        importance = last_halved(seen[finite].long(), norms[finite].double(), len(labels))
+        importance = last_halved(seen[finite], norms[finite].double(), len(labels))
         if self.granularity == "class":
             importance = class_means(importance, labels)
         unknown = importance.isnan()
@@ -139,6 +139,12 @@ class DataImportanceSampler(DataSampler):
         mean = known.mean() if len(known) else torch.zeros((), dtype=torch.float64)
         fill = {"zero": torch.zeros_like(before), "keep": before, "mean": mean.expand_as(before)}
         return torch.where(unknown, fill[self.unseen], importance)
+
+    def _measured(self) -> tuple[Tensor, Tensor]:
+        """The images seen so far in this epoch, in their order, and the norms of their gradients."""
+        if not self._seen:
+            return torch.empty(0, dtype=torch.int64), torch.empty(0)
+        return torch.cat(self._seen).cpu(), torch.cat(self._norms).cpu()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -154,13 +160,14 @@ class DataImportanceSampler(DataSampler):
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, options, the order of the epoch, and what was measured in it so far."""
+        seen, norms = self._measured()
         return super().state_dict() | {
             "epoch": self.epoch,
             "order": self.order,
             "probabilities": self.probabilities,
             "importance": self.importance,
-            "seen": torch.cat(self._seen) if self._seen else None,
-            "norms": torch.cat(self._norms) if self._norms else None,
+            "seen": seen,
+            "norms": norms,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -174,7 +181,7 @@ class DataImportanceSampler(DataSampler):
             setattr(self, name, state_dict[name])
         device = self.trainer.strategy.root_device
         self._seen, self._norms = (
-            [] if state_dict[name] is None else [state_dict[name].to(device)] for name in ("seen", "norms")
+            [state_dict[name].to(device)] if len(state_dict[name]) else [] for name in ("seen", "norms")
         )
 
 

@@ -65,6 +65,7 @@ def test_a_run_that_fails_hands_the_order_back(tmp_path: Path) -> None:
     assert data.order is None
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
 def test_what_it_cannot_work_with_is_refused(tmp_path: Path) -> None:
     def fit(*callbacks: Any, module: Any = None, **flags: Any) -> None:
         short_runs.trainer(tmp_path, *callbacks, **{**NO_OUTPUT, **flags}).fit(
