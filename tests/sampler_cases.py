@@ -13,11 +13,10 @@ from typing import Any
 
 from lightning_nas.samplers import (
     ComplexitySampler,
+    DataImportanceSampler,
     DeisomorphicSampler,
     DensitySampler,
     FairSampler,
-    DataImportanceSampler,
-    DensitySampler,
     PathImportanceSampler,
     PathSampler,
     UniformSampler,
