@@ -259,7 +259,7 @@ def test_the_process_arguments_are_used_without_args(
         (["fit", "--model.space", "Foo"], "--model.space is 'Foo': valid are AutoFormer, DARTS, "),
         (
             ["fit", "--sampler", "Fair"],
-            "--sampler is 'Fair': valid are DensitySampler, .*UniformSampler, and class paths",
+            "--sampler is 'Fair': valid are ComplexitySampler, .*UniformSampler, and class paths",
         ),
         (
             ["fit", "--data_sampler", "Fair"],
