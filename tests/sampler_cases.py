@@ -21,6 +21,9 @@ from lightning_nas.samplers import (
     PathSampler,
     UniformSampler,
 )
+from typing import Any, Literal
+
+from lightning_nas.samplers import DensitySampler, EvolutionSampler, PathSampler, UniformSampler
 
 
 @dataclass(frozen=True)
@@ -79,4 +82,13 @@ SAMPLERS: dict[str, SamplerCase] = {
         companions=lambda: [DataImportanceSampler(schedule="falling", unseen="keep")],
     ),
     "pada": SamplerCase(PathImportanceSampler, companions=lambda: [DataImportanceSampler()]),
+    "evolution": SamplerCase(lambda: _evolution("score")),
+    "evolution_pareto": SamplerCase(lambda: _evolution("pareto")),
 }
+
+
+def _evolution(select: Literal["score", "pareto"]) -> EvolutionSampler:
+    """Generations at steps 4 and 8."""
+    return EvolutionSampler(
+        warmup_epochs=1, every_n_epochs=1, population_size=3, num_candidates=6, select=select, num_images=30
+    )

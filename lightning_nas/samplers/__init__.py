@@ -24,3 +24,7 @@ __all__ = [
     "PathSampler",
     "UniformSampler",
 ]
+from lightning_nas.samplers.evolution import EvolutionSampler
+from lightning_nas.samplers.uniform import UniformSampler
+
+__all__ = ["DensitySampler", "EvolutionSampler", "PathSampler", "UniformSampler"]
