@@ -136,6 +136,7 @@ class EvolutionSampler(PathSampler):
             NASError: The data has no validation images to offer, or the warm-up leaves no epoch for the method.
         """
         _data(trainer)
+        trainer.fit_loop.setup_data()  # a run that is bounded by steps alone does not know its epochs otherwise
         steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         epochs = steps / int(trainer.num_training_batches)
         if self.warmup_epochs >= epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -250,7 +251,8 @@ def accuracies(
 
 def best(scores: ArrayLike, number: int) -> list[int]:
     """Indices of the highest scores, best first; of equal ones the first."""
-    return np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")[:number].tolist()
+    order: list[int] = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()
+    return order[:number]
 
 
 def first_fronts(scores: ArrayLike, params: ArrayLike, number: int, rng: np.random.Generator) -> list[int]:
@@ -265,8 +267,8 @@ def first_fronts(scores: ArrayLike, params: ArrayLike, number: int, rng: np.rand
     sizes = np.asarray(params, dtype=np.float64)
     small, large = pareto_fronts(scores, sizes), pareto_fronts(scores, -sizes)
     kept: list[int] = []
-    for both in itertools.zip_longest(small, large, fillvalue=[]):
-        front = sorted({int(i) for one in both for i in one} - set(kept))
+    for both in itertools.zip_longest(small, large, fillvalue=np.arange(0)):
+        front: list[int] = np.setdiff1d(np.concatenate(both), kept).tolist()
         room = number - len(kept)
         kept += front if len(front) <= room else rng.choice(front, room, replace=False).tolist()
     return kept
