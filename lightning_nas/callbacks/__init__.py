@@ -1,4 +1,4 @@
-"""Callbacks that look at a run: rankings, files, predictions, variances."""
+"""Callbacks that look at a run: rankings, files, predictions, variances, how evenly paths are trained."""
 
 from lightning_nas.callbacks.exact_resume import ExactResume
 from lightning_nas.callbacks.gradient_variance import GradientVariance
@@ -8,6 +8,7 @@ from lightning_nas.callbacks.predictions import PredictionsFile
 from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
+from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
 
 __all__ = [
     "ExactResume",
@@ -18,4 +19,5 @@ __all__ = [
     "Ranking",
     "RunCheckpoint",
     "RunDirectory",
+    "SamplingStatistics",
 ]
