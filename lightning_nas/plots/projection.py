@@ -73,7 +73,8 @@ def gradient_map(gradients: ArrayLike, rank_error: ArrayLike, labels: Sequence[s
     # Large errors last, so that small ones do not hide them.
     order = np.argsort(np.abs(error), kind="stable")
     dots = axes.scatter(
-        *points[order].T,
+        points[order, 0],
+        points[order, 1],
         c=error[order],
         cmap="RdBu_r",
         vmin=-largest,
@@ -122,7 +123,8 @@ def prototype_map(representations: ArrayLike, prototypes: ArrayLike) -> Figure:
     axes = figure.subplots()
     few = len(points) <= style.MAX_POINTS
     axes.scatter(
-        *points.T,
+        points[:, 0],
+        points[:, 1],
         s=26 if few else 8,
         alpha=1 if few else 0.5,
         color=style.NAMED_COLOURS["density"],
@@ -130,7 +132,8 @@ def prototype_map(representations: ArrayLike, prototypes: ArrayLike) -> Figure:
         label=f"{len(points)} architectures",
     )
     axes.scatter(
-        *centres.T,
+        centres[:, 0],
+        centres[:, 1],
         s=42,
         marker="X",
         color="black",
