@@ -94,7 +94,7 @@ class SamplingStatistics(Callback):
             return
         visits = plots.choice_visits(_of_choices(sampler.choice_visits, space), _names(space))
         self._save(trainer, "visits", visits, _choice_table(sampler.choice_visits, space))
-        operations = {name for names in space.choice_names for name in names or ()}
+        operations = {name for names in _operations(space) for name in names or ()}
         if 1 < len(operations) <= MAX_OPERATIONS:
             self._draw_operations(trainer, space)
         if isinstance(sampler, DensitySampler) and sampler.distance is not None:
@@ -171,7 +171,7 @@ def operation_shares(history: ArrayLike, space: SearchSpace) -> tuple[list[str],
     """
     counts = np.asarray(history, dtype=np.float64)
     totals: dict[str, Floats] = {}
-    for decision, names in enumerate(space.choice_names):
+    for decision, names in enumerate(_operations(space)):
         for choice, name in enumerate(names or ()):
             totals[name] = totals.get(name, 0) + counts[:, decision, choice]
     trained = np.stack(list(totals.values()), axis=1)
@@ -195,19 +195,22 @@ def _sampler(trainer: Trainer) -> PathSampler:
     )
 
 
-def _names(space: SearchSpace) -> list[list[str]]:
+def _operations(space: SearchSpace) -> list[tuple[str, ...] | None]:
+    """The operations of every decision; None where its choices are none, or numbers of its own such as ``3: 0``."""
+    return [None if names is None or ": " in names[0] else names for names in space.choice_names]
+
+
+def _names(space: SearchSpace) -> list[tuple[str, ...]]:
     """What choices are called in tables and figures: as operations, or else by number.
 
     The only decision of a space is the whole architecture.
     """
     if len(space.num_choices) == 1:
         paths = [(choice,) for choice in range(space.num_choices[0])]
-        return [[space.encode(path) if space.is_valid(path) else str(*path) for path in paths]]
+        return [tuple(space.encode(path) if space.is_valid(path) else str(*path) for path in paths)]
     return [
-        [str(choice) for choice in range(number)]
-        if names is None or ": " in names[0]  # numbers that say which decision they belong to
-        else list(names)
-        for names, number in zip(space.choice_names, space.num_choices, strict=True)
+        names or tuple(map(str, range(number)))
+        for names, number in zip(_operations(space), space.num_choices, strict=True)
     ]
 
 

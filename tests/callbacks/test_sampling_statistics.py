@@ -144,10 +144,10 @@ def test_paths_of_large_spaces_are_not_counted(tmp_path: Path) -> None:
     assert "sampler/effective_sample_size" not in short_runs.metrics(tmp_path)[0]
 
 
-def test_numbers_of_many_different_decisions_are_no_operations(tmp_path: Path) -> None:
-    space = NDSResNet(depths=(1, 2, 3, 4, 5), widths=(2, 4, 6), stem_width=2)
+def test_numbers_of_different_decisions_are_no_operations(tmp_path: Path) -> None:
+    space = NDSResNet(depths=(1, 2, 3), widths=(2, 4), stem_width=2)
     fitted(tmp_path, space, SamplingStatistics(), max_epochs=1, limit_train_batches=1)
-    assert {row["name"] for row in table(tmp_path / "visits.csv")} == set(map(str, range(5)))
+    assert {row["name"] for row in table(tmp_path / "visits.csv")} == set("012")
     assert not (tmp_path / "operations.png").exists()
 
 

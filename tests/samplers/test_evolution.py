@@ -17,7 +17,16 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers import EvolutionSampler
 from lightning_nas.samplers.evolution import best, candidates, first_fronts, first_population
-from lightning_nas.spaces import NormPolicy, Pooling, SearchSpace
+from lightning_nas.spaces import (
+    AutoFormer,
+    ListedSpace,
+    NASBench1Shot1,
+    NDSResNet,
+    NormPolicy,
+    Pooling,
+    RestrictedSpace,
+    SearchSpace,
+)
 from lightning_nas.spaces import Path as Architecture
 from lightning_nas.trainer import NASTrainer
 
@@ -227,6 +236,27 @@ def test_small_spaces_become_candidates_as_a_whole(size: int) -> None:
     assert len(set(population)) == 5
     assert len(set(candidates(space, population, size, rng))) == min(size, 27)
     assert first_population(space, 100, rng) == tuple(space)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        AutoFormer(),
+        NASBench1Shot1(),
+        NDSResNet(),
+        RestrictedSpace(NASBench1Shot1(), NASBench1Shot1().choices),
+        ListedSpace(Toy(layers=4), tuple(Toy(layers=4))[::2]),
+        Pooling(),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_candidates_of_every_kind_of_space(space: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    population = first_population(space, 10, rng)
+    found = candidates(space, population, 30, rng)
+    assert len(set(found)) == 30
+    assert set(population) < set(found)
+    assert all(space.is_valid(path) for path in found)
 
 
 def test_paths_come_from_the_population_and_from_the_space() -> None:
