@@ -32,7 +32,7 @@ def densities(mean_distance: ArrayLike) -> Floats:
 
 
 def density_over_epochs(
-    epochs: Sequence[int], mean_distance: ArrayLike, visits: ArrayLike | None = None, bins: int = 40
+    epochs: Sequence[int], mean_distance: ArrayLike, visits: ArrayLike | None = None, bins: int | None = None
 ) -> Figure:
     """The distribution of densities in the course of a training: a histogram per epoch, and its median.
 
@@ -43,12 +43,13 @@ def density_over_epochs(
         mean_distance: Mean distance of every path to all others, shape (e, n), or (n,) where densities did not change.
         visits: How often every path was trained since the epoch before, shape (e, n), for the distribution of what
             was trained; None counts every path once.
-        bins: Steps of the density axis, which is logarithmic.
+        bins: Steps of the density axis, which is logarithmic; None takes 2 sqrt(n), at most 40.
     """
     trained = visits is not None
     density = densities(mean_distance)
     weights = np.ones(density.shape) if visits is None else np.asarray(visits, dtype=np.float64)
     density = np.broadcast_to(density, weights.shape)
+    bins = bins or min(40, round(2 * np.sqrt(density.shape[1])))
     edges = np.geomspace(density.min() / 1.01, density.max() * 1.01, bins + 1)
     columns = [np.histogram(d, edges, weights=w)[0] / w.sum() for d, w in zip(density, weights, strict=True)]
     shares = 100 * np.stack(columns, axis=1)

@@ -43,6 +43,7 @@ def test_of_many_epochs_some_are_named() -> None:
     figure = density.density_over_epochs(range(0, 500, 2), RNG.random((250, 9)) + 0.1)
     names = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert len(names) == 12
+    assert histogram(figure).shape == (6, 250)
     assert (names[0], names[-1]) == ("0", "498")
 
 
