@@ -9,21 +9,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_nas.samplers import (
     ComplexitySampler,
     DataImportanceSampler,
     DeisomorphicSampler,
     DensitySampler,
+    EvolutionSampler,
     FairSampler,
     PathImportanceSampler,
     PathSampler,
     UniformSampler,
 )
-from typing import Any, Literal
-
-from lightning_nas.samplers import DensitySampler, EvolutionSampler, PathSampler, UniformSampler
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from lightning_nas.samplers.data import DataSampler
 from lightning_nas.samplers.data_importance import DataImportanceSampler
 from lightning_nas.samplers.deisomorphic import DeisomorphicSampler
 from lightning_nas.samplers.density import DensitySampler
+from lightning_nas.samplers.evolution import EvolutionSampler
 from lightning_nas.samplers.fair import FairSampler
 from lightning_nas.samplers.path_importance import PathImportanceSampler
 from lightning_nas.samplers.uniform import UniformSampler
@@ -19,12 +20,9 @@ __all__ = [
     "DataSampler",
     "DeisomorphicSampler",
     "DensitySampler",
+    "EvolutionSampler",
     "FairSampler",
     "PathImportanceSampler",
     "PathSampler",
     "UniformSampler",
 ]
-from lightning_nas.samplers.evolution import EvolutionSampler
-from lightning_nas.samplers.uniform import UniformSampler
-
-__all__ = ["DensitySampler", "EvolutionSampler", "PathSampler", "UniformSampler"]
