@@ -170,15 +170,18 @@ def forward_classes() -> int:
 def measure(quick: bool) -> list[Figure]:
     images, rounds = (20, 2) if quick else (250, 5)
     tiny_macro = NASBenchMacro(channels=(1, 1, 1, 1), head_channels=1, in_channels=1, image_size=8)
-    small = {"channels": (8, 16, 32, 64), "head_channels": 320}
-    macro = NASBenchMacro(**small, image_size=8) if quick else NASBenchMacro(**small, image_size=16)  # type: ignore[arg-type]
+    sizes = {"": 8} if quick else {"": 32, "_16x16": 16}
+    macros: dict[str, SearchSpace] = {
+        suffix: NASBenchMacro(channels=(8, 16, 32, 64), head_channels=320, image_size=size)
+        for suffix, size in sizes.items()
+    }
     poolings: dict[str, SearchSpace] = {"": Pooling(channels=(8, 16, 32))}
     if not quick:
         poolings["_full"] = Pooling()
     figures = chain(
         "pooling", Pooling(channels=(1, 1, 1), in_channels=1, image_size=4), poolings, images, rounds
     )
-    figures += chain("macro", tiny_macro, {"": macro}, 2 if quick else 100, 1 if quick else 3)
+    figures += chain("macro", tiny_macro, macros, 2 if quick else 100, 1 if quick else 3)
     figures.append(Figure("nasbench201.forward_classes", [forward_classes()], "cells"))
     narrow = NASBench201(channels=4, cells=1, image_size=16)
     figures += cells("speedup_small", narrow, images, 20 if quick else 200, rounds, fast=False)

@@ -45,12 +45,17 @@ class Figure:
         return f"{low:.3g} to {high:.3g}"
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+def parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of a benchmark: ``quick`` and ``json``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it run?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the medians there")
-    return parser.parse_args()
+    return parser
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """What was given to a benchmark without options of its own."""
+    return parser(description).parse_args()
 
 
 def seconds(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

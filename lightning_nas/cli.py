@@ -15,19 +15,26 @@ from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
-from lightning_nas.samplers import PathSampler, UniformSampler
+from lightning_nas.samplers import DataSampler, PathSampler, UniformSampler
 from lightning_nas.trainer import NASTrainer
 
-# Where classes are that may be given by name alone.
-CLASSES = {"--space": spaces, "--model.space": spaces, "--sampler": samplers, "--data": data}
+# Which classes may be given by name alone, and where they are.
+CLASSES = {
+    "--space": (spaces, spaces.SearchSpace),
+    "--model.space": (spaces, spaces.SearchSpace),
+    "--sampler": (samplers, PathSampler),
+    "--data_sampler": (samplers, DataSampler),
+    "--data": (data, ImageDataModule),
+}
 
 
 class NASCLI(LightningCLI):
-    """Adds the sampler and the ranking to the command line, and links the space to the data."""
+    """Adds the samplers and the ranking to the command line, and links the space to the data."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the keys ``sampler`` and ``ranking``."""
+        """Adds the keys ``sampler``, ``data_sampler`` and ``ranking``."""
         parser.add_lightning_class_args(PathSampler, "sampler", subclass_mode=True, required=False)
+        parser.add_lightning_class_args(DataSampler, "data_sampler", subclass_mode=True, required=False)
         parser.add_lightning_class_args(Ranking, "ranking")
         for fact in ("num_classes", "in_channels", "image_size"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
@@ -115,16 +122,19 @@ def _require_known_classes(args: list[str]) -> None:
         NASError: A class is given by its bare name, which is not in the package.
     """
     for flag, value in itertools.pairwise(args):
-        module = CLASSES.get(flag)
         # Anything else is a class path, a file or a dictionary.
-        if module and value.isidentifier() and value not in (*module.__all__, "null"):
-            known = ", ".join(sorted(name for name in module.__all__ if _is_buildable(getattr(module, name))))
+        if flag not in CLASSES or not value.isidentifier():
+            continue
+        module, base = CLASSES[flag]
+        if value not in (*module.__all__, "null"):
+            known = ", ".join(
+                name for name in sorted(module.__all__) if _is_buildable(getattr(module, name), base)
+            )
             raise NASError(f"{flag} is {value!r}: valid are {known}, and class paths of your own")
 
 
-def _is_buildable(member: object) -> bool:
-    bases = (spaces.SearchSpace, PathSampler, ImageDataModule)
-    return isinstance(member, type) and issubclass(member, bases) and not inspect.isabstract(member)
+def _is_buildable(member: object, base: type) -> bool:
+    return isinstance(member, type) and issubclass(member, base) and not inspect.isabstract(member)
 
 
 def _hush() -> None:

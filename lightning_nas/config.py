@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 
-KEYS = ("seed_everything", "trainer", "model", "data", "sampler", "ranking")
+KEYS = ("seed_everything", "trainer", "model", "data", "sampler", "data_sampler", "ranking")
 
 
 def shared_config(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:

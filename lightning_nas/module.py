@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_nas import checkpoint
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
-from lightning_nas.optim.schedule import Schedule, configure
+from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
 from lightning_nas.standalone import StandaloneModule
 
@@ -38,8 +38,11 @@ class SupernetModule(LightningModule):
         image_size: Pixels along a side of the images; None keeps the space's own.
         norm: Batch-norm of the supernet.
         optimizer: Makes the optimizer.
-        schedule: ``cosine`` per optimizer step over the whole run, or ``constant``.
-        final_lr: Learning rate at the end of the cosine.
+        schedule: ``cosine`` or ``linear`` per optimizer step over the whole run, ``cosine_epochs`` per epoch, or
+            ``constant``.
+        final_lr: Learning rate at the end of the schedule.
+        decay: Whether weight decay applies to ``all`` parameters, or to ``weights`` and neither to biases nor to the
+            scales and shifts of batch-norm.
         label_smoothing: Of the training loss, in [0, 1).
         inactive_params: What happens to weights that no path of the step used. ``skip``: nothing. ``coast``:
             momentum and weight decay go on moving every weight that was used before, as under torch 1.x, with
@@ -48,15 +51,16 @@ class SupernetModule(LightningModule):
             ``active_mean``: for every weight the mean over the paths that used it (the released code of
             Ning et al., Evaluating Efficient Performance Estimators, 2021).
         predict_path: The architecture that ``predict`` runs, in the space's notation.
-        channels_last: Keep the channels of a pixel together in memory. On a CPU that more than halves the time of
-            NAS-Bench-201 at its published width, whose average pooling is slow otherwise, and slows down
-            networks of few channels (``benchmarks/evaluation.py``). Results differ in the last digits.
+        channels_last: Keep the channels of a pixel together in memory. On a CPU that halves the time in which
+            NAS-Bench-201 is scored at its published width, because average pooling is slow otherwise
+            (``benchmarks/evaluation.py``). Results differ in the last digits.
 
     Attributes:
         paths: The paths that the next step trains; a sampler sets them.
         path_weights: A weight for the loss of each of them, set with ``paths``; empty weighs them all by 1. A step
             whose weights are all 0 trains nothing.
-        logits: What the paths of the step answered, each N x classes, without gradients, in their order.
+        logits: What the paths answered on the last batch, each N x classes, without gradients, in their order.
+        losses: Their losses, and those of earlier batches of the same optimizer step.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class SupernetModule(LightningModule):
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
         schedule: Schedule = "cosine",
         final_lr: float = 0.0,
+        decay: Decay = "all",
         label_smoothing: float = 0.0,
         inactive_params: Literal["skip", "coast"] = "skip",
         grad_reduce: Literal["mean", "sum", "active_mean"] = "mean",
@@ -82,6 +87,7 @@ class SupernetModule(LightningModule):
         self.optimizer = optimizer
         self.schedule: Schedule = schedule
         self.final_lr = final_lr
+        self.decay: Decay = decay
         self.label_smoothing = label_smoothing
         self.inactive_params = inactive_params
         self.grad_reduce = grad_reduce
@@ -94,7 +100,7 @@ class SupernetModule(LightningModule):
         self.partial_scores: PartialScores | None = None
         self._coasting: list[str] = []
         self._weighting: list[RemovableHandle] = []
-        self._losses: list[Tensor] = []
+        self.losses: list[Tensor] = []
         self._set_aside: list[tuple[nn.Parameter, Tensor]] = []
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
@@ -107,7 +113,7 @@ class SupernetModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        return configure(self, self.optimizer, self.schedule, self.final_lr)
+        return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay)
 
     def standalone(self, path: Path) -> StandaloneModule:
         """``path`` as a network of its own, freshly initialised, to be trained with the same settings."""
@@ -118,6 +124,7 @@ class SupernetModule(LightningModule):
             self.optimizer,
             self.schedule,
             self.final_lr,
+            self.decay,
             self.label_smoothing,
         )
 
@@ -143,7 +150,7 @@ class SupernetModule(LightningModule):
             )
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._zero_grad()
-            self._losses = []
+            self.losses = []
         loss = self._train(batch)
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch:
             self._log_step()
@@ -167,7 +174,7 @@ class SupernetModule(LightningModule):
         logits = self(images, path)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.logits.append(logits.detach())
-        self._losses.append(loss.detach())
+        self.losses.append(loss.detach())
         return loss
 
     def _no_loss(self) -> Tensor:
@@ -177,7 +184,7 @@ class SupernetModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: object) -> None:
         """Hides the gradients where nothing was trained, so that momentum and decay rest too."""
-        if not self._losses:
+        if not self.losses:
             self._set_aside = [(p, p.grad) for p in self.parameters() if p.grad is not None]
             for parameter, _ in self._set_aside:
                 parameter.grad = None
@@ -220,7 +227,7 @@ class SupernetModule(LightningModule):
         # Lightning writes what `self.log` collects only after the callbacks that save checkpoints have run: a
         # run killed in between would lose the row for good. So the row is written here. `self.log` costs half
         # a millisecond, hence only on steps that are written.
-        if not self._losses or not self.trainer._logger_connector.should_update_logs:
+        if not self.losses or not self.trainer._logger_connector.should_update_logs:
             return
         loss = self._finite_loss()
         self.log("train/loss", loss, prog_bar=True, logger=False)
@@ -229,7 +236,7 @@ class SupernetModule(LightningModule):
 
     def _finite_loss(self) -> float:
         """Mean loss of the step; waits for the device."""
-        loss = float(torch.stack(self._losses).mean())
+        loss = float(torch.stack(self.losses).mean())
         if not math.isfinite(loss):
             paths = ", ".join(map(self.space.encode, self.paths))
             raise NASError(
@@ -267,7 +274,7 @@ class SupernetModule(LightningModule):
         Raises:
             NASError: The loss of the training so far is not finite.
         """
-        if self._losses:
+        if self.losses:
             self._finite_loss()
         processes = self.trainer.world_size
         self.evaluator = PathEvaluator(
@@ -318,7 +325,7 @@ class SupernetModule(LightningModule):
         Raises:
             NASError: The loss is not finite: the checkpoint would take the place of a good one.
         """
-        if self._losses:
+        if self.losses:
             self._finite_loss()
         coasting = self.inactive_params == "coast"
         used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]

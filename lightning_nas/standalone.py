@@ -1,5 +1,6 @@
 """One architecture trained alone: ground truth and retraining."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_nas.optim.schedule import Schedule, configure
+from lightning_nas.optim.schedule import Decay, Schedule, configure
 
 
 class StandaloneModule(LightningModule):
@@ -19,8 +20,9 @@ class StandaloneModule(LightningModule):
         network: Maps images (N x C x H x W) to logits (N x classes).
         num_classes: Number of classes.
         optimizer: Makes the optimizer.
-        schedule: ``cosine`` per optimizer step over the whole run, or ``constant``.
-        final_lr: Learning rate at the end of the cosine.
+        schedule: See ``lightning_nas.optim.schedule.configure``.
+        final_lr: Learning rate at the end of the schedule.
+        decay: What weight decay applies to; see there.
         label_smoothing: Of the training loss, in [0, 1).
     """
 
@@ -31,6 +33,7 @@ class StandaloneModule(LightningModule):
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
         schedule: Schedule = "cosine",
         final_lr: float = 0.0,
+        decay: Decay = "all",
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
@@ -38,6 +41,7 @@ class StandaloneModule(LightningModule):
         self.optimizer = optimizer
         self.schedule: Schedule = schedule
         self.final_lr = final_lr
+        self.decay: Decay = decay
         self.label_smoothing = label_smoothing
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
 
@@ -47,11 +51,11 @@ class StandaloneModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        return configure(self, self.optimizer, self.schedule, self.final_lr)
+        return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, labels = batch
+        images, labels, *_ = batch
         return F.cross_entropy(self(images), labels, label_smoothing=self.label_smoothing)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

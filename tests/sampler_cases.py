@@ -4,13 +4,24 @@ Runs are those of ``short_runs``: 3 epochs of 4 batches on the toy space. What a
 happen before step 7, where runs are interrupted.
 """
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from lightning_nas.samplers import DensitySampler, PathSampler, PrototypeDensitySampler, UniformSampler
 
 PROTOTYPES: dict[str, Any] = {"warmup_steps": 3, "probe_size": 16, "prototypes": 3, "rate": 0.01}
+from lightning_nas.samplers import (
+    ComplexitySampler,
+    DataImportanceSampler,
+    DeisomorphicSampler,
+    EvolutionSampler,
+    FairSampler,
+    PathImportanceSampler,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,25 @@ class SamplerCase:
     companions: Callable[[], list[Any]] = list
 
 
+def example() -> PathSampler:
+    """The sampler of ``docs/add-a-sampler.md``."""
+    folder = str(Path(__file__).parents[1] / "examples")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    made = importlib.import_module("hard_choices").HardChoices(rate=0.3)
+    assert isinstance(made, PathSampler)
+    return made
+
+
 SAMPLERS: dict[str, SamplerCase] = {
     "uniform": SamplerCase(lambda: UniformSampler(paths=2)),
+    # The toy space and Pooling have paths in the first bin, and only Pooling in the second: tries run out.
+    "uniform_window": SamplerCase(lambda: UniformSampler(paths=2, window=(300, 20_000), bins=2, tries=2)),
+    "fair": SamplerCase(FairSampler),
+    "fair_dealt": SamplerCase(lambda: FairSampler(paths=2)),
+    "deisomorphic": SamplerCase(lambda: DeisomorphicSampler(paths=2)),
+    "deisomorphic_lazy": SamplerCase(lambda: DeisomorphicSampler(mode="lazy", tries=2)),
+    "complexity": SamplerCase(lambda: ComplexitySampler(paths=2)),
     "density": SamplerCase(lambda: DensitySampler(tau=0.5, warmup_steps=6, probe_size=16)),
     "density_refreshed": SamplerCase(
         lambda: DensitySampler(target_ess=0.5, warmup_steps=3, probe_size=16, refresh_every=1, paths=2)
@@ -52,4 +80,34 @@ SAMPLERS: dict[str, SamplerCase] = {
             **PROTOTYPES,
         )
     ),
+    "example": SamplerCase(example),
+    "path_importance": SamplerCase(lambda: PathImportanceSampler(schedule="falling")),
+    "path_importance_step": SamplerCase(
+        lambda: PathImportanceSampler(
+            granularity="decision",
+            accumulate="mean",
+            capture="pre_clip",
+            param_free="mean",
+            schedule="constant",
+            delta=0.9,
+            floor=0.01,
+            update="step",
+            paths=2,
+        ),
+        {"gradient_clip_val": 0.5},
+    ),
+    "data_importance": SamplerCase(
+        lambda: UniformSampler(paths=2),
+        companions=lambda: [DataImportanceSampler(schedule="falling", unseen="keep")],
+    ),
+    "pada": SamplerCase(PathImportanceSampler, companions=lambda: [DataImportanceSampler()]),
+    "evolution": SamplerCase(lambda: _evolution("score")),
+    "evolution_pareto": SamplerCase(lambda: _evolution("pareto")),
 }
+
+
+def _evolution(select: Literal["score", "pareto"]) -> EvolutionSampler:
+    """Generations at steps 4 and 8."""
+    return EvolutionSampler(
+        warmup_epochs=1, every_n_epochs=1, population_size=3, num_candidates=6, select=select, num_images=30
+    )

@@ -68,16 +68,16 @@ def fit(
     return module, chosen
 
 
-class Batches(Dataset[tuple[Tensor, Tensor]]):
+class Batches(Dataset[tuple[Tensor, ...]]):
     """Given batches, for a DataLoader with ``batch_size=None``."""
 
-    def __init__(self, *batches: tuple[Tensor, Tensor]) -> None:
+    def __init__(self, *batches: tuple[Tensor, ...]) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return self.batches[index]
 
 

@@ -45,7 +45,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_directory_holds_config_metrics_and_checkpoint(finished: Path) -> None:
     assert {"config.yaml", "metrics.csv", "last.ckpt"} <= {path.name for path in finished.iterdir()}
     saved = yaml.safe_load((finished / "config.yaml").read_text())
-    assert list(saved) == ["seed_everything", "trainer", "model", "data", "sampler", "ranking"]
+    keys = ["seed_everything", "trainer", "model", "data", "sampler", "data_sampler", "ranking"]
+    assert list(saved) == keys
     assert saved["sampler"]["init_args"]["paths"] == 2
 
 
@@ -95,6 +96,15 @@ def test_a_sampler_among_the_callbacks_is_the_sampler(tmp_path: Path) -> None:
     states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
     [visits] = [state["visits"] for key, state in states.items() if "UniformSampler" in key]
     assert visits.sum() == 6
+
+
+def test_paths_and_images_may_both_be_sampled(tmp_path: Path) -> None:
+    more = ["-c", str(CONFIGS / "samplers/pada.yaml"), "--trainer.max_epochs", "2"]
+    run("fit", tmp_path, *more, "--data_sampler.tau", "0.5")
+    states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    [options] = [state["options"] for key, state in states.items() if "DataImportanceSampler" in key]
+    assert options["tau"] == 0.5
+    assert any("PathImportanceSampler" in key for key in states)
 
 
 def test_last_resumes(tmp_path: Path) -> None:
@@ -161,6 +171,14 @@ def test_groundtruth_continues_only_with_the_same_settings(tmp_path: Path) -> No
         (
             ["--sampler", "DensitySampler", "--sampler.probe_size", "101"],
             "the validation split has 100 images",
+        ),
+        (
+            ["--sampler", "PathImportanceSampler", "--sampler.floor", "-1"],
+            "sampler.floor is -1.0: a probability",
+        ),
+        (
+            ["--data_sampler", "DataImportanceSampler", "--data_sampler.tau", "2"],
+            "data_sampler.tau is 2.0: valid",
         ),
         (["--model.space.image_size", "3"], "Pooling.image_size is 3: 2 halvings need at least 4 pixels"),
         (["--data.val_size", "5000"], "train_size + val_size is 100 + 5000"),
@@ -241,7 +259,11 @@ def test_the_process_arguments_are_used_without_args(
         (["fit", "--model.space", "Foo"], "--model.space is 'Foo': valid are AutoFormer, DARTS, "),
         (
             ["fit", "--sampler", "Fair"],
-            "--sampler is 'Fair': valid are DensitySampler, PrototypeDensitySampler, UniformSampler, and class paths",
+            "--sampler is 'Fair': valid are ComplexitySampler, .*UniformSampler, and class paths",
+        ),
+        (
+            ["fit", "--data_sampler", "Fair"],
+            "--data_sampler is 'Fair': valid are DataImportanceSampler, and class paths",
         ),
         (
             ["fit", "--data", "Cifar"],

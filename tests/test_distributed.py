@@ -20,9 +20,9 @@ from torch import Tensor, distributed
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_nas.callbacks import Ranking
+from lightning_nas.callbacks import Ranking, SamplingStatistics
 from lightning_nas.data import DigitsDataModule
-from lightning_nas.samplers import DensitySampler, PathSampler, UniformSampler
+from lightning_nas.samplers import DataImportanceSampler, DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
 
 pytestmark = pytest.mark.slow
@@ -133,6 +133,15 @@ def train_where_only_rank_0_can_measure(root: Path, sampler: MakeSampler) -> dic
         return train(root, sampler, **BARE)
 
 
+def evolve_where_only_rank_0_can_score(root: Path) -> dict[str, Any]:
+    with nullcontext() if rank() == 0 else patch("lightning_nas.samplers.evolution.accuracies", None):
+        return train(root, SAMPLERS["evolution_pareto"].make, **BARE)
+
+
+def train_with_statistics(root: Path) -> dict[str, Any]:
+    return train(root / str(rank()), UNIFORM, SamplingStatistics(), limit_val_batches=0)
+
+
 def count_exchanges(root: Path, sampler: MakeSampler, **flags: Any) -> list[int]:
     exchanges = Exchanges()
     train(root, sampler, exchanges, max_epochs=1, **BARE, **flags)
@@ -186,6 +195,34 @@ def test_both_ranks_train_the_paths_of_a_single_process(pair: GlooPair, tmp_path
     short_runs.assert_same(first["sampler"]["visits"], alone["sampler"]["visits"])
 
 
+def train_on_important_images(root: Path) -> dict[str, Any]:
+    """The images of every batch, and what their sampler knows at the end."""
+    images, seen = DataImportanceSampler(schedule="constant"), Images()
+    train(root, UNIFORM, images, seen, **BARE)
+    return {"seen": seen.indices, "state": images.state_dict()}
+
+
+class Images(Callback):
+    """Remembers the images of every batch."""
+
+    def __init__(self) -> None:
+        self.indices: list[Tensor] = []
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, *_: Any) -> None:
+        self.indices.append(batch[2])
+
+
+def test_ranks_share_the_images_that_one_process_draws(pair: GlooPair, tmp_path: Path) -> None:
+    together = pair.run(train_on_important_images, tmp_path)
+    short_runs.assert_same(together[0]["state"], together[1]["state"])
+    alone = train_on_important_images(tmp_path)
+    for batch, *shares in zip(alone["seen"], *(rank["seen"] for rank in together), strict=True):
+        assert torch.equal(torch.stack(shares, dim=1).flatten(), batch)
+    for name in ("probabilities", "importance", "norms"):
+        torch.testing.assert_close(together[0]["state"][name], alone["state"][name], rtol=1e-4, atol=1e-6)
+    assert torch.equal(together[0]["state"]["seen"], alone["state"]["seen"])
+
+
 def test_densities_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
     """What two ranks measure may differ in the last bit, and then they would draw different paths."""
     first, second = pair.run(train_where_only_rank_0_can_measure, tmp_path, DENSITY)
@@ -194,6 +231,13 @@ def test_densities_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path) 
     alone = train(tmp_path, DENSITY, **BARE)["sampler"]
     for measured in ("distance", "probabilities"):
         torch.testing.assert_close(first["sampler"][measured], alone[measured], rtol=1e-3, atol=1e-6)
+
+
+def test_populations_are_scored_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
+    first, second = pair.run(evolve_where_only_rank_0_can_score, tmp_path)
+    assert first["sampler"]["generation"] == 2
+    short_runs.assert_same(first["sampler"], second["sampler"])
+    assert first["paths"] == second["paths"]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +341,15 @@ def test_the_ranking_is_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) 
         together, alone = (tmp_path / run / "0" / name for run in ("ranks", "alone"))
         assert together.read_text() == alone.read_text(), name
     assert json.loads((tmp_path / "ranks" / "0" / "ranking.json").read_text())["n"] == short_runs.SMALL.size
+
+
+def test_statistics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
+    pair.run(train_with_statistics, tmp_path / "ranks")
+    train_with_statistics(tmp_path / "alone")
+    assert not (tmp_path / "ranks" / "1").exists()
+    for name in ("visits.csv", "path_visits.csv", "operations.csv", "visits.png", "operations.png"):
+        together, alone = (tmp_path / run / "0" / name for run in ("ranks", "alone"))
+        assert together.read_bytes() == alone.read_bytes(), name
 
 
 def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:

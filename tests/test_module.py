@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from toy_space import Toy
 
 from lightning_nas.callbacks import RunCheckpoint
+from lightning_nas.data import TrainingBatch
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler, UniformSampler
@@ -53,7 +54,7 @@ class Gradients(Callback):
         )
 
 
-def train(root: Path, module: SupernetModule, *callbacks: Any, **flags: Any) -> list[tuple[Tensor, Tensor]]:
+def train(root: Path, module: SupernetModule, *callbacks: Any, **flags: Any) -> list[TrainingBatch]:
     """Trains, and returns the batches in their order."""
     data = short_runs.digits()
     options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False, **flags}
@@ -65,7 +66,7 @@ def train(root: Path, module: SupernetModule, *callbacks: Any, **flags: Any) -> 
 
 def plain_loop(
     module: SupernetModule,
-    batches: list[tuple[Tensor, Tensor]],
+    batches: list[TrainingBatch],
     steps: tuple[tuple[Architecture, ...], ...],
     accumulate: int = 1,
     clip: float | None = None,
@@ -76,7 +77,7 @@ def plain_loop(
         optimizer.zero_grad()
         for i in range(start, start + accumulate):
             paths = steps[i % len(steps)]
-            x, y = batches[i]
+            x, y, _ = batches[i]
             sum(F.cross_entropy(module(x, path), y) for path in paths).div(len(paths) * accumulate).backward()  # type: ignore[union-attr]
         if clip:
             torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
@@ -382,7 +383,7 @@ def test_weighted_paths_equal_a_plain_loop(tmp_path: Path) -> None:
     sampler = Fixed(paths, weights=(weights,))
     batches = train(tmp_path, module, sampler)
     optimizer = SGD(plain.parameters(), lr=0.1, momentum=0.9)
-    for x, y in batches:
+    for x, y, _ in batches:
         optimizer.zero_grad()
         losses = [F.cross_entropy(plain(x, path), y) for path in paths]
         (sum(w * loss for w, loss in zip(weights, losses, strict=True)) / 2).backward()  # type: ignore[union-attr]

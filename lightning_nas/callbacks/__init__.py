@@ -1,19 +1,25 @@
-"""Callbacks that look at a run: rankings, files, predictions."""
+"""Callbacks that look at a run: rankings, files, predictions, variances, how evenly paths are trained."""
 
 from lightning_nas.callbacks.exact_resume import ExactResume
+from lightning_nas.callbacks.gradient_variance import GradientVariance
+from lightning_nas.callbacks.loss_plateau import LossPlateau
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.callbacks.predictions import PredictionsFile
 from lightning_nas.callbacks.prototypes import PrototypeCallback
 from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
+from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
 
 __all__ = [
     "ExactResume",
+    "GradientVariance",
+    "LossPlateau",
     "MetricsFile",
     "PredictionsFile",
     "PrototypeCallback",
     "Ranking",
     "RunCheckpoint",
     "RunDirectory",
+    "SamplingStatistics",
 ]

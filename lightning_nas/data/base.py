@@ -12,7 +12,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lightning_nas.data.augment import channel_statistics
-from lightning_nas.data.resident import Batch, EvaluationLoader, ImageSet, ResidentLoader
+from lightning_nas.data.order import EpochOrder
+from lightning_nas.data.resident import Batch, EvaluationLoader, ImageSet, ResidentLoader, TrainingBatch
 from lightning_nas.errors import NASError
 from lightning_nas.random import Stream, generator, resolve_seed
 
@@ -64,9 +65,9 @@ def stratified_order(labels: Tensor, split_seed: int) -> Tensor:
 class ImageDataModule(LightningDataModule, ABC):
     """A labelled image dataset with a training, a validation and a test split.
 
-    All loaders yield batches ``(x, y)``: normalised float32 images, ``B x C x H x W``, and int64 labels, ``B``.
-    The attributes below are set by the constructor, before any image is read, so that a model can be built
-    from them.
+    All loaders yield batches ``(x, y)``: normalised float32 images, ``B x C x H x W``, and int64 labels, ``B``. That
+    of training adds the positions of the images in the training split, int64, ``B``. The attributes below are set by
+    the constructor, before any image is read, so that a model can be built from them.
 
     Attributes:
         name: Name of the dataset in tables of ground truth.
@@ -76,6 +77,8 @@ class ImageDataModule(LightningDataModule, ABC):
         num_val: Number of validation images.
         batch_size: Number of training images per batch and process.
         eval_batch_size: Number of images per batch in evaluation.
+        order: The training images of every epoch; None for every image once, in an order of the seed. A callback may
+            set it in its ``setup``, before the training loader is made.
     """
 
     name: str
@@ -100,6 +103,7 @@ class ImageDataModule(LightningDataModule, ABC):
         check_at_least(0, seed=0 if seed is None else seed)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
+        self.order: EpochOrder | None = None
         self._seed = seed
 
     @property
@@ -123,9 +127,14 @@ class ImageDataModule(LightningDataModule, ABC):
         """Number of processes that train together."""
         return self.trainer.world_size if self.trainer else 1
 
+    @property
     @abstractmethod
-    def train_dataloader(self) -> Iterable[Batch]:
-        """Shuffled and augmented training batches of this process."""
+    def training_labels(self) -> Tensor:
+        """Classes of the training images, int64, in the order of the training split."""
+
+    @abstractmethod
+    def train_dataloader(self) -> Iterable[TrainingBatch]:
+        """Augmented training batches of this process, in the order of ``order``."""
 
     @abstractmethod
     def val_dataloader(self) -> Iterable[Batch]:
@@ -229,12 +238,18 @@ class ResidentDataModule(ImageDataModule):
                 f"be at most {len(images)}."
             )
 
+    @property
+    def training_labels(self) -> Tensor:
+        """Classes of the training images, see ``ImageDataModule``."""
+        return self._splits[0].labels
+
     def train_dataloader(self) -> ResidentLoader:
-        """Shuffled and augmented training batches of this process, from where a checkpoint left off."""
+        """Augmented training batches of this process, from where a checkpoint left off."""
         self._train_loader = ResidentLoader(
             self._splits[0],
             self.batch_size,
             seed=self.seed,
+            order=self.order,
             crop_padding=self.crop_padding,
             flip=self.flip,
             # Lightning's flag asks for the same batches in every epoch.

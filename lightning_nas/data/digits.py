@@ -17,7 +17,7 @@ class DigitsDataModule(ResidentDataModule):
 
     Example:
         >>> data = DigitsDataModule(batch_size=50)
-        >>> x, y = next(iter(data.train_dataloader()))
+        >>> x, y, indices = next(iter(data.train_dataloader()))
         >>> x.shape, y.shape
         (torch.Size([50, 1, 8, 8]), torch.Size([50]))
     """

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightning_nas.data.augment import crop, draw_flips, draw_offsets, flip, normalise
+from lightning_nas.data.order import EpochOrder, UniformOrder
 from lightning_nas.errors import NASError
 from lightning_nas.random import Stream, generator
 
 Batch = tuple[Tensor, Tensor]
+TrainingBatch = tuple[Tensor, Tensor, Tensor]
+"""Images, labels, and positions of the images in the training split."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,19 @@ class ImageSet:
 class ResidentLoader:
     """Shuffled and augmented training batches.
 
-    The order of an epoch is a pure function of the seed and the epoch, the augmentation of a batch one of the
-    seed, the epoch and the batch. So two numbers are all the state there is, and all processes together see
-    what a single one with the same overall batch would.
+    The order of an epoch is a function of the epoch, the augmentation of a batch one of the seed, the epoch and the
+    batch. So two numbers are all the state there is, and all processes together see what a single one with the same
+    overall batch would.
 
     Lightning saves ``state_dict`` in its checkpoints and restores it, and tells the epoch to ``sampler``.
 
     Example:
+        >>> import torch
         >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
         >>> images = ImageSet(pixels, torch.arange(10), torch.zeros(1), torch.ones(1))
         >>> loader = ResidentLoader(images, batch_size=4, seed=0)
-        >>> [tuple(x.shape) for x, y in loader]
-        [(4, 1, 8, 8), (4, 1, 8, 8)]
+        >>> [(tuple(x.shape), y.equal(indices)) for x, y, indices in loader]
+        [((4, 1, 8, 8), True), ((4, 1, 8, 8), True)]
         >>> loader.state_dict()
         {'epoch': 0, 'position': 2}
     """
@@ -64,6 +67,7 @@ class ResidentLoader:
         batch_size: int,
         *,
         seed: int,
+        order: EpochOrder | None = None,
         drop_last: bool = True,
         crop_padding: int = 0,
         flip: bool = False,
@@ -77,6 +81,7 @@ class ResidentLoader:
             images: The training images.
             batch_size: Number of images per batch and process.
             seed: Seed of the order and of augmentation.
+            order: The images of every epoch; None for every image once, in an order of the seed.
             drop_last: Whether images that do not fill a batch in all processes wait for another epoch.
             crop_padding: Zero pixels added at each side before a random crop; 0 for no crop.
             flip: Whether half of the images are mirrored.
@@ -90,6 +95,7 @@ class ResidentLoader:
         self._images = images
         self._global_batch_size = batch_size * world_size
         self._seed = seed
+        self._order = order or UniformOrder(len(images), seed)
         self._drop_last = drop_last
         self._crop_padding = crop_padding
         self._flip = flip
@@ -143,36 +149,33 @@ class ResidentLoader:
         self._epoch, self._position = state["epoch"], state["position"]
         self._started = False
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TrainingBatch]:
         """The rest of a restored epoch, or the next epoch where this one has begun."""
         # Lightning takes len() batches and never exhausts the iterator, so an epoch ends when the next begins.
         if self._started or self._position >= len(self):
             self.load_state_dict({"epoch": 0 if self._repeat else self._epoch + 1, "position": 0})
         return self._rest_of_epoch()
 
-    def _rest_of_epoch(self) -> Iterator[Batch]:
+    def _rest_of_epoch(self) -> Iterator[TrainingBatch]:
         self._started = True
-        order = torch.from_numpy(
-            generator(self._seed, Stream.ORDER, self._epoch).permutation(len(self._images))
-        )
+        indices = self._order.indices(self._epoch)
         while self._position < len(self):
-            batch = self._batch(order)
+            batch = self._batch(indices)
             # Counted before it is given out: checkpoints are saved while the iterator waits at the yield.
             self._position += 1
             yield batch
 
-    def _batch(self, order: Tensor) -> Batch:
-        chosen = order[self._position * self._global_batch_size :][: self._global_batch_size]
+    def _batch(self, indices: Tensor) -> TrainingBatch:
+        chosen = indices[self._position * self._global_batch_size :][: self._global_batch_size]
         rng = generator(self._seed, Stream.AUGMENT, self._epoch, self._position)
-        images = self._images.images[chosen[self._share]]
+        own = chosen[self._share]
+        images = self._images.images[own]
         if self._crop_padding:
             offsets = draw_offsets(len(chosen), self._crop_padding, rng)
             images = crop(images, offsets[self._share], self._crop_padding)
         if self._flip:
             images = flip(images, draw_flips(len(chosen), rng)[self._share])
-        return normalise(images, self._images.mean, self._images.std), self._images.labels[
-            chosen[self._share]
-        ]
+        return normalise(images, self._images.mean, self._images.std), self._images.labels[own], own
 
 
 class EvaluationLoader:

@@ -4,17 +4,22 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import OptimizerCallable
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_nas.errors import NASError
 
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "cosine_epochs", "linear", "constant"]
+Decay = Literal["all", "weights"]
 
 
 def configure(
-    module: LightningModule, optimizer: OptimizerCallable, schedule: Schedule, final_lr: float
+    module: LightningModule,
+    optimizer: OptimizerCallable,
+    schedule: Schedule,
+    final_lr: float,
+    decay: Decay = "all",
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` returns.
 
@@ -22,28 +27,54 @@ def configure(
         module: Whose parameters are trained.
         optimizer: Makes the optimizer from the parameters.
         schedule: ``cosine`` anneals the rate at every optimizer step over the whole run (Loshchilov and
-            Hutter, SGDR, ICLR 2017, Eq. 5, without restarts); ``constant`` leaves it.
-        final_lr: Where the cosine ends.
+            Hutter, SGDR, ICLR 2017, Eq. 5, without restarts), ``cosine_epochs`` only after every epoch (as
+            PA&DA's released code does), ``linear`` falls in a line; ``constant`` leaves it.
+        final_lr: Where they end.
+        decay: What the optimizer's weight decay applies to: ``all``, or ``weights``: not to biases and the scales and
+            shifts of batch-norm (Guo et al., Single Path One-Shot NAS, released code).
 
     Raises:
-        NASError: A cosine over a run without an end.
+        NASError: A schedule over a run without an end.
     """
-    built = optimizer(module.parameters())
+    built = optimizer(module.parameters() if decay == "all" else _decay_groups(module))
     if schedule == "constant":
         return {"optimizer": built}
-    steps = module.trainer.estimated_stepping_batches
-    if math.isinf(steps):
+    interval = "epoch" if schedule == "cosine_epochs" else "step"
+    length = _epochs(module.trainer) if interval == "epoch" else module.trainer.estimated_stepping_batches
+    if math.isinf(length):
         raise NASError(
-            "model.schedule is 'cosine', but the run has no end: set trainer.max_epochs or trainer.max_steps"
+            f"model.schedule is {schedule!r}, but the run has no end: set trainer.max_epochs"
+            + (" or trainer.max_steps" if interval == "step" else "")
         )
-    factors = [_cosine(int(steps), final_lr / group["lr"]) for group in built.param_groups]
-    return {"optimizer": built, "lr_scheduler": {"scheduler": LambdaLR(built, factors), "interval": "step"}}
+    shape = _linear if schedule == "linear" else _cosine
+    factors = [_annealed(shape, int(length), final_lr / group["lr"]) for group in built.param_groups]
+    return {"optimizer": built, "lr_scheduler": {"scheduler": LambdaLR(built, factors), "interval": interval}}
 
 
-def _cosine(steps: int, final: float) -> Callable[[int], float]:
-    """The factor of a step: from 1 to ``final`` in ``steps`` steps.
+def _decay_groups(module: LightningModule) -> list[dict[str, Any]]:
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _epochs(trainer: Trainer) -> float:
+    return math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
+
+
+def _cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _linear(progress: float) -> float:
+    return 1 - progress
+
+
+def _annealed(shape: Callable[[float], float], length: int, final: float) -> Callable[[int], float]:
+    """The factor after so many steps (or epochs): from 1 to ``final`` in ``length`` of them.
 
     A function of the step and the length of this run alone: torch's CosineAnnealingLR takes its length from
     the checkpoint, and lets the rate climb again in a run that is continued for longer.
     """
-    return lambda step: final + (1 - final) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+    return lambda step: final + (1 - final) * shape(min(step / length, 1.0))

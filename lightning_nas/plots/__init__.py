@@ -2,19 +2,38 @@
 
 from lightning_nas.plots.architecture import cells, chain
 from lightning_nas.plots.bias import operation_bias, rank_difference
+from lightning_nas.plots.density import (
+    density_over_epochs,
+    density_vs_accuracy,
+    gradient_vs_functional_density,
+)
 from lightning_nas.plots.epochs import accuracy_over_epochs, tau_over_epochs
+from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
-from lightning_nas.plots.style import save
+from lightning_nas.plots.style import save, save_table
+from lightning_nas.plots.training import gradient_variance, learning_rate_by_complexity
+from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
 __all__ = [
     "accuracy_over_epochs",
     "cells",
     "chain",
+    "choice_visits",
+    "density_over_epochs",
+    "density_vs_accuracy",
+    "gradient_map",
+    "gradient_variance",
+    "gradient_vs_functional_density",
+    "learning_rate_by_complexity",
     "operation_bias",
+    "operations_over_epochs",
+    "prototype_map",
+    "prototype_spread",
     "rank_difference",
     "sampling_frequency",
     "save",
+    "save_table",
     "score_vs_ground_truth",
     "sorted_by_density",
     "summary",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lightning_nas.plots import style
 
@@ -106,10 +106,5 @@ def _heat_map(
                 ha="center",
                 va="center",
                 fontsize=style.TICK_SIZE - 1,
-                color=_readable_on(shades[row, column]),
+                color=style.readable_on(shades[row, column]),
             )
-
-
-def _readable_on(shade: NDArray[np.float64]) -> str:
-    red, green, blue = shade[:3]
-    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

@@ -11,7 +11,6 @@ from scipy import stats
 
 from lightning_nas.plots import style
 from lightning_nas.plots.sampling import (
-    MAX_POINTS,
     Floats,
     density_groups,
     draw_sampling_frequency,
@@ -64,7 +63,7 @@ def draw_score_vs_ground_truth(
     """Draws one sampler's panel of :func:`score_vs_ground_truth` into axes."""
     x, seeds = np.asarray(truth, dtype=np.float64), _by_seed(scores)
     y = seeds.mean(axis=0)
-    few = len(x) <= MAX_POINTS
+    few = len(x) <= style.MAX_POINTS
     if few and len(seeds) > 1:
         axes.errorbar(
             x, y, yerr=seeds.std(axis=0, ddof=1), fmt="none", ecolor=colour, elinewidth=0.7, alpha=0.5

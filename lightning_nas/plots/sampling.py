@@ -12,9 +12,6 @@ from lightning_nas.plots import style
 
 Floats = NDArray[np.float64]
 
-# More points than this on one axis cannot be told apart.
-MAX_POINTS = 60
-
 
 def density_groups(mean_distance: ArrayLike) -> list[NDArray[np.intp]]:
     """Paths from sparse to dense, as the points of a density axis.
@@ -32,7 +29,7 @@ def density_groups(mean_distance: ArrayLike) -> list[NDArray[np.intp]]:
         [[1], [2], [0]]
     """
     order = np.argsort(-np.asarray(mean_distance, dtype=np.float64), kind="stable")
-    return np.array_split(order, min(len(order), MAX_POINTS))
+    return np.array_split(order, min(len(order), style.MAX_POINTS))
 
 
 def group_means(values: ArrayLike, groups: Sequence[NDArray[np.intp]]) -> Floats:

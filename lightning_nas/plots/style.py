@@ -3,11 +3,14 @@
 Figures are made without pyplot and its global state: so they need no display and may be drawn in threads.
 """
 
-from collections.abc import Iterable
+import csv
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from lightning_nas.files import written_whole
 
@@ -22,6 +25,9 @@ TITLE_SIZE = 10
 LABEL_SIZE = 10
 TICK_SIZE = 8
 DPI = 150
+
+# More points than this on one axis cannot be told apart.
+MAX_POINTS = 60
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
@@ -56,12 +62,39 @@ def tidy(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.set_axisbelow(True)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes the figure whole or not at all, at 150 dots per inch.
+def marker(points: int) -> str:
+    """The mark of every point of a curve, where so many can be told apart."""
+    return "." if points <= MAX_POINTS else ""
+
+
+def readable_on(shade: ArrayLike) -> str:
+    """Black or white, whichever can be read on a colour given as red, green, blue (0 to 1)."""
+    red, green, blue = np.asarray(shade, dtype=np.float64)[:3]
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+
+
+def save(figure: Figure, path: Path, data: Mapping[str, Iterable[object]] | None = None) -> None:
+    """Writes the figure whole or not at all, at 150 dots per inch, and beside it what it shows.
 
     Args:
         figure: Any figure of this package.
         path: The file, usually ``.png``; its suffix is the format, and its folder is created.
+        data: Columns of equal length by name, for a CSV file of the same name; None writes none.
     """
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
+    if data is not None:
+        save_table(path.with_suffix(".csv"), data)
+
+
+def save_table(path: Path, columns: Mapping[str, Iterable[object]]) -> None:
+    """Writes a CSV file whole or not at all.
+
+    Args:
+        path: The file; its folder is created.
+        columns: Columns of equal length by name.
+    """
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))

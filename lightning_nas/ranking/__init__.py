@@ -31,7 +31,7 @@ from lightning_nas.ranking.metrics import (
     worst_rank,
 )
 from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
-from lightning_nas.ranking.pareto import pareto_front, pareto_gap
+from lightning_nas.ranking.pareto import pareto_front, pareto_fronts, pareto_gap
 from lightning_nas.ranking.report import complexity_report, isomorphism_report, ranking_report
 from lightning_nas.ranking.stateful import KendallTau, RankingCriterion, RankingMetrics
 from lightning_nas.ranking.table import ScoreTable, average
@@ -69,6 +69,7 @@ __all__ = [
     "mutation_bias",
     "mutations",
     "pareto_front",
+    "pareto_fronts",
     "pareto_gap",
     "pearson",
     "post_deisomorphism",

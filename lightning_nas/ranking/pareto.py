@@ -1,6 +1,7 @@
 """What a search under a budget loses by trusting the scores."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +38,23 @@ def pareto_front(values: ArrayLike, complexity: ArrayLike) -> NDArray[np.intp]:
     better = vector[order] > best_before
     better[:1] = True  # the smallest path is on the front even if it could not be scored
     return order[better]
+
+
+def pareto_fronts(values: ArrayLike, complexity: ArrayLike) -> Iterator[NDArray[np.intp]]:
+    """The front of all paths, then the front of those that are left, and so on; every path is on one of them.
+
+    Arguments and errors as in :func:`pareto_front`.
+
+    Example:
+        >>> [front.tolist() for front in pareto_fronts([90, 92, 91, 93], complexity=[1, 2, 3, 4])]
+        [[0, 1, 3], [2]]
+    """
+    vector, sizes = np.asarray(values, dtype=np.float64), np.asarray(complexity, dtype=np.float64)
+    left = np.arange(len(vector))
+    while len(left):
+        front = left[pareto_front(vector[left], sizes[left])]
+        yield front
+        left = np.setdiff1d(left, front)
 
 
 def pareto_gap(scores: ArrayLike, truth: ArrayLike, complexity: ArrayLike) -> float:

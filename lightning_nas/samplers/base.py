@@ -116,14 +116,16 @@ class PathSampler(Callback, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, options, counts and state, in types that load without pickle."""
-        options = {name: getattr(self, name) for name in self.options}
         counts = {"visits": self.visits, "choice_visits": self.choice_visits}
         return {
             "seed": self.seed,
-            "options": options,
+            "options": self._options(),
             **counts,
             **{key: getattr(self, key) for key in self.state},
         }
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.options}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues counts and state.
@@ -131,19 +133,29 @@ class PathSampler(Callback, ABC):
         Raises:
             NASError: The run had another seed or other options.
         """
-        before = {"seed_everything": state_dict["seed"]}
-        before |= {f"sampler.{name}": value for name, value in state_dict["options"].items()}
-        now = {"seed_everything": self.seed} | {
-            f"sampler.{name}": getattr(self, name) for name in self.options
-        }
-        for key, value in before.items():
-            if now[key] != value:
-                raise NASError(
-                    f"the checkpoint was trained with {key} {value}, but now {key} is {now[key]}: give the same "
-                    "to continue it"
-                )
+        require_same(state_dict, {"seed": self.seed, "options": self._options()}, key="sampler")
         for name in ("visits", "choice_visits", *self.state):
             setattr(self, name, state_dict[name])
+
+
+def require_same(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> None:
+    """Refuses to continue a run with another seed or other options.
+
+    Args:
+        before: ``seed`` and ``options`` of the checkpoint.
+        now: Those in force.
+        key: Where the options stand on the command line.
+
+    Raises:
+        NASError: They differ; the first that does is named.
+    """
+    pairs = {"seed_everything": (before["seed"], now["seed"])}
+    pairs |= {f"{key}.{name}": (value, now["options"][name]) for name, value in before["options"].items()}
+    for name, (old, new) in pairs.items():
+        if old != new:
+            raise NASError(
+                f"the checkpoint was trained with {name} {old}, but now {name} is {new}: give the same to continue it"
+            )
 
 
 def of_rank_zero(trainer: Trainer, compute: Callable[[], T]) -> T:

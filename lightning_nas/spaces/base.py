@@ -293,6 +293,10 @@ class SearchSpace(ABC):
         """A key that is equal for isomorphic paths: those that are one network when trained alone."""
         return path
 
+    def published_key(self, path: Path) -> Hashable:
+        """The key by which publications tell isomorphic paths: ``canonical``, unless theirs is another."""
+        return self.canonical(path)
+
     def functional_key(self, path: Path) -> Hashable:
         """A key that is equal for paths that compute the same function with the same shared weights."""
         return path

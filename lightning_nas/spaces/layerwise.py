@@ -55,6 +55,11 @@ class LayerwiseSupernet(ChainSupernet):
         """The weights of one choice at one layer."""
         return [ParameterSlice(parameter) for parameter in self._choice(decision, choice).parameters()]
 
+    def path_parameters(self, path: Path) -> list[nn.Parameter]:
+        """The weights of stem, chosen layers and head, without a look at all other choices."""
+        modules = (self.stem, *map(self._choice, range(len(path)), path), self.head)
+        return [parameter for module in modules for parameter in module.parameters()]
+
     def stages(self, path: Path) -> Sequence[Hashable]:
         """Stem, the choice of every layer, head."""
         return ("stem", *path, "head")

@@ -87,6 +87,10 @@ class _Subspace(SearchSpace):
         """The key of the space."""
         return self.space.canonical(path)
 
+    def published_key(self, path: Path) -> Hashable:
+        """The key of the space."""
+        return self.space.published_key(path)
+
     def functional_key(self, path: Path) -> Hashable:
         """The key of the space."""
         return self.space.functional_key(path)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_nas.data.base import check_at_least, stratified_order
 from lightning_nas.data.digits import DigitsDataModule
-from lightning_nas.data.resident import Batch
+from lightning_nas.data.resident import TrainingBatch
 from lightning_nas.errors import NASError
 from lightning_nas.samplers import UniformSampler
 
@@ -25,13 +25,13 @@ class Recorder(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: dict[int, Batch] = {}
+        self.seen: dict[int, TrainingBatch] = {}
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch, _: int) -> Tensor:
         self.seen[self.global_step] = batch
         return self.weight * batch[0].mean()
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: TrainingBatch, _: int) -> None:
         pass
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -40,7 +40,7 @@ class Recorder(LightningModule):
 
 def fit(
     folder: Path, callbacks: list[Callback], limit: float, ckpt_path: Path | None = None
-) -> dict[int, Batch]:
+) -> dict[int, TrainingBatch]:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -80,7 +80,7 @@ def test_a_resumed_run_sees_the_batches_of_the_uninterrupted(
     for checkpoint in checkpoints:
         resumed = fit(tmp_path, [], limit, checkpoint)
         assert list(resumed) == list(range(int(checkpoint.stem), num_steps))
-        for step, (x, y) in resumed.items():
+        for step, (x, y, _) in resumed.items():
             assert torch.equal(x, uninterrupted[step][0])
             assert torch.equal(y, uninterrupted[step][1])
 
@@ -93,7 +93,7 @@ def test_processes_get_their_share() -> None:
         shares.append(data)
     single = DigitsDataModule(batch_size=40, train_size=90, val_size=50, eval_batch_size=20, seed=0)
     parts = zip(*(share.train_dataloader() for share in shares), strict=True)
-    for (x, _), ((even, _), (odd, _)) in zip(single.train_dataloader(), parts, strict=True):
+    for (x, *_), ((even, *_), (odd, *_)) in zip(single.train_dataloader(), parts, strict=True):
         assert torch.equal(x[0::2], even)
         assert torch.equal(x[1::2], odd)
     assert [[len(y) for _, y in share.val_dataloader()] for share in shares] == [[20, 20, 10]] * 2

@@ -47,7 +47,7 @@ def test_facts_are_known_before_reading() -> None:
 
 def test_training_images_are_normalised_by_their_own_statistics() -> None:
     data = DigitsDataModule(crop_padding=0, batch_size=300)
-    ((x, _),) = data.train_dataloader()
+    ((x, *_),) = data.train_dataloader()
     torch.testing.assert_close(x.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
     torch.testing.assert_close(x.std(correction=0), torch.tensor(1.0), atol=1e-5, rtol=0)
 
@@ -55,7 +55,7 @@ def test_training_images_are_normalised_by_their_own_statistics() -> None:
 def test_augmentation_reaches_the_loader() -> None:
     def epoch(crop_padding: int, flip: bool) -> torch.Tensor:
         data = DigitsDataModule(batch_size=300, seed=0, crop_padding=crop_padding, flip=flip)
-        ((x, _),) = data.train_dataloader()
+        ((x, *_),) = data.train_dataloader()
         return x
 
     plain, cropped, flipped = epoch(0, False), epoch(1, False), epoch(0, True)

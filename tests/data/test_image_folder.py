@@ -78,7 +78,7 @@ def test_the_split_has_its_own_seed(root: Path) -> None:
 
 def test_loaders(root: Path) -> None:
     data = module(root, seed=0, eval_batch_size=3)
-    assert [tuple(x.shape) for x, _ in data.train_dataloader()] == [(4, 3, 8, 8)] * 3
+    assert [tuple(x.shape) for x, *_ in data.train_dataloader()] == [(4, 3, 8, 8)] * 3
     assert [len(y) for _, y in data.val_dataloader()] == [3, 3, 2]
     assert [y.tolist() for _, y in data.test_dataloader()] == [[0, 0, 0], [1, 1, 1]]
 

@@ -1,11 +1,14 @@
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from lightning_nas.data.augment import crop, draw_flips, draw_offsets, flip, normalise
-from lightning_nas.data.resident import Batch, EvaluationLoader, ImageSet, ResidentLoader
+from lightning_nas.data.order import EpochOrder
+from lightning_nas.data.resident import EvaluationLoader, ImageSet, ResidentLoader, TrainingBatch
 from lightning_nas.errors import NASError
 from lightning_nas.random import Stream, generator
 
@@ -29,15 +32,16 @@ def loader(num_images: int = 23, batch_size: int = 5, rank: int = 0, world_size:
     )
 
 
-def same(first: list[Batch], second: list[Batch]) -> bool:
+def same(first: Sequence[Sequence[Tensor]], second: Sequence[Sequence[Tensor]]) -> bool:
     return len(first) == len(second) and all(
-        torch.equal(x, other_x) and torch.equal(y, other_y)
-        for (x, y), (other_x, other_y) in zip(first, second, strict=True)
+        torch.equal(one, other)
+        for batch, other_batch in zip(first, second, strict=True)
+        for one, other in zip(batch, other_batch, strict=True)
     )
 
 
-def labels(batches: list[Batch]) -> list[int]:
-    return torch.cat([y for _, y in batches]).tolist()
+def labels(batches: list[TrainingBatch]) -> list[int]:
+    return torch.cat([y for _, y, _ in batches]).tolist()
 
 
 def test_batches_equal_a_plain_recomputation() -> None:
@@ -45,19 +49,19 @@ def test_batches_equal_a_plain_recomputation() -> None:
     training = loader()
     for epoch in range(2):
         order = generator(7, Stream.ORDER, epoch).permutation(23)
-        for number, (x, y) in enumerate(training):
+        for number, (x, y, indices) in enumerate(training):
             chosen = order[number * 5 : number * 5 + 5]
             rng = generator(7, Stream.AUGMENT, epoch, number)
             expected = crop(images.images[chosen], draw_offsets(len(chosen), 2, rng), 2)
             expected = flip(expected, draw_flips(len(chosen), rng))
             assert torch.equal(x, normalise(expected, images.mean, images.std))
-            assert y.tolist() == chosen.tolist()
-            assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+            assert y.tolist() == indices.tolist() == chosen.tolist()
+            assert (x.dtype, y.dtype, indices.dtype) == (torch.float32, torch.int64, torch.int64)
 
 
 def test_without_augmentation_images_stay_as_they_are() -> None:
     images = image_set(12)
-    for x, y in ResidentLoader(images, 4, seed=0):
+    for x, y, _ in ResidentLoader(images, 4, seed=0):
         assert torch.equal(x, normalise(images.images[y], images.mean, images.std))
 
 
@@ -70,7 +74,7 @@ def test_every_image_once_per_epoch_in_changing_order() -> None:
 
 def test_incomplete_last_batch_is_dropped() -> None:
     training = ResidentLoader(image_set(23), 5, seed=7)
-    assert [len(y) for _, y in training] == [5, 5, 5, 5]
+    assert [len(y) for _, y, _ in training] == [5, 5, 5, 5]
     assert len(training) == 4
 
 
@@ -129,9 +133,9 @@ def test_processes_together_see_what_one_sees(world_size: int) -> None:
     processes = [loader(batch_size=5, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert {len(process) for process in processes} == {len(single)}
     for _ in range(2):
-        for (x, y), *shares in zip(single, *processes, strict=True):
+        for (x, y, _), *shares in zip(single, *processes, strict=True):
             together_x, together_y = torch.empty_like(x), torch.empty_like(y)
-            for rank, (share_x, share_y) in enumerate(shares):
+            for rank, (share_x, share_y, _) in enumerate(shares):
                 together_x[rank::world_size], together_y[rank::world_size] = share_x, share_y
             assert torch.equal(x, together_x)
             assert torch.equal(y, together_y)
@@ -163,7 +167,7 @@ def test_a_process_without_images_is_an_error() -> None:
 
 def test_whole_batches_need_not_be_dropped() -> None:
     training = ResidentLoader(image_set(24), 4, seed=0, drop_last=False, world_size=3)
-    assert [len(y) for _, y in training] == [4, 4]
+    assert [len(y) for _, y, _ in training] == [4, 4]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -209,3 +213,18 @@ def test_repeating_epochs_are_the_first_one() -> None:
     repeating.set_epoch(1)
     assert same(list(repeating), first)
     assert same(list(ResidentLoader(image_set(23), 5, seed=7, crop_padding=2, flip=True)), first)
+
+
+class Backwards(EpochOrder):
+    """The last images, more of them in every epoch, and each of them twice."""
+
+    def indices(self, epoch: int) -> Tensor:
+        return torch.arange(23).flip(0)[: 2 + epoch].repeat_interleave(2)
+
+
+def test_an_order_is_asked_when_its_epoch_begins() -> None:
+    training = ResidentLoader(image_set(23), 2, seed=7, order=Backwards())
+    next(iter(training))
+    assert [y.tolist() for _, y, _ in islice(training, 3)] == [[22, 22], [21, 21], [20, 20]]
+    training.set_epoch(2)
+    assert [y.tolist() for _, y, _ in islice(training, 4)] == [[22, 22], [21, 21], [20, 20], [19, 19]]

@@ -8,19 +8,20 @@ import torch
 from lightning import LightningModule
 
 from lightning_nas.errors import NASError
-from lightning_nas.optim.schedule import Schedule, configure
+from lightning_nas.optim.schedule import Decay, Schedule, configure
 
 
 class Module(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(2, 2)
+        self.norm = torch.nn.BatchNorm2d(2)
 
 
-def configured(steps: float, schedule: Schedule) -> dict[str, Any]:
+def configured(steps: float, schedule: Schedule, epochs: int = 5, decay: Decay = "all") -> dict[str, Any]:
     module = Module()
-    module._trainer = SimpleNamespace(estimated_stepping_batches=steps)  # type: ignore[assignment]
-    return configure(module, partial(torch.optim.SGD, lr=0.4), schedule, final_lr=0.1)
+    module._trainer = SimpleNamespace(estimated_stepping_batches=steps, max_epochs=epochs)  # type: ignore[assignment]
+    return configure(module, partial(torch.optim.SGD, lr=0.4, weight_decay=0.5), schedule, 0.1, decay)
 
 
 def rates(scheduler: Any, steps: int) -> list[float]:
@@ -58,3 +59,28 @@ def test_constant_has_no_scheduler() -> None:
 def test_a_cosine_without_end_is_refused() -> None:
     with pytest.raises(NASError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
         configured(math.inf, "cosine")
+
+
+def test_cosine_after_every_epoch() -> None:
+    found = configured(1000, "cosine_epochs", epochs=10)["lr_scheduler"]
+    assert found["interval"] == "epoch"
+    assert rates(found["scheduler"], 11) == pytest.approx(expected(10))
+    with pytest.raises(NASError, match=r"'cosine_epochs', but the run has no end: set trainer\.max_epochs$"):
+        configured(1000, "cosine_epochs", epochs=-1)
+
+
+def test_linear_over_the_whole_run() -> None:
+    found = configured(10, "linear")["lr_scheduler"]
+    assert found["interval"] == "step"
+    assert rates(found["scheduler"], 11) == pytest.approx([0.4 - 0.03 * step for step in range(11)])
+
+
+def test_decay_of_weights_spares_biases_and_scales() -> None:
+    module = Module()
+    groups = configured(10, "constant", decay="weights")["optimizer"].param_groups
+    assert [[p.shape for p in group["params"]] for group in groups] == [
+        [module.layer.weight.shape],
+        [module.layer.bias.shape, module.norm.weight.shape, module.norm.bias.shape],
+    ]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
+    assert [group["weight_decay"] for group in configured(10, "linear")["optimizer"].param_groups] == [0.5]

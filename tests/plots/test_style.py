@@ -52,3 +52,26 @@ def test_save_leaves_nothing_partial(tmp_path: Path, monkeypatch: pytest.MonkeyP
         style.save(style.new_figure(1, 1), path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"before"
+
+
+def test_data_is_written_beside_the_figure(tmp_path: Path) -> None:
+    style.save(
+        style.new_figure(1, 1), tmp_path / "new" / "figure.png", {"arch": ["a,b", "c"], "visits": [1, 2.5]}
+    )
+    assert (tmp_path / "new" / "figure.csv").read_text() == 'arch,visits\n"a,b",1\nc,2.5\n'
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"figure.png", "figure.csv"}
+
+
+def test_columns_are_of_equal_length(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        style.save_table(tmp_path / "table.csv", {"a": [1, 2], "b": [1]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_can_be_read_on_their_ground() -> None:
+    assert [style.readable_on(shade) for shade in ((1, 1, 1), (0, 0, 0.5), (1, 1, 0), (0.4, 0, 0, 1))] == [
+        "black",
+        "white",
+        "black",
+        "white",
+    ]

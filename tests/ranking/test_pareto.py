@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ranking_examples import COMPLEXITY, SCORES, TRUTH
 
 from lightning_nas.errors import NASError
-from lightning_nas.ranking.pareto import pareto_front, pareto_gap
+from lightning_nas.ranking.pareto import pareto_front, pareto_fronts, pareto_gap
 
 GRID = st.integers(0, 6).map(float)
 
@@ -72,3 +72,14 @@ def test_wrong_arguments_are_refused() -> None:
         pareto_gap([1, 2], [1, 2], [math.nan, 1])
     with pytest.raises(NASError, match=r"values have shape \(2,\), but complexity has shape \(1,\)"):
         pareto_front([1, 2], [1])
+
+
+@given(st.lists(st.tuples(GRID, GRID), max_size=30))
+def test_fronts_are_those_of_what_is_left(points: list[tuple[float, float]]) -> None:
+    values, sizes = [value for value, _ in points], [size for _, size in points]
+    left = list(range(len(points)))
+    for front in pareto_fronts(values, sizes):
+        expected = slow_front([values[i] for i in left], [sizes[i] for i in left])
+        assert sorted(front) == sorted(left[i] for i in expected)
+        left = [i for i in left if i not in front]
+    assert not left

@@ -17,7 +17,7 @@ from toy_space import Toy
 
 import lightning_nas.samplers
 from lightning_nas.module import SupernetModule
-from lightning_nas.samplers import PathSampler
+from lightning_nas.samplers import DataSampler, PathSampler
 from lightning_nas.spaces import Pooling, SearchSpace
 
 CASES = pytest.mark.parametrize("name", SAMPLERS)
@@ -104,5 +104,9 @@ def test_every_state_loads_without_pickle(name: str, tmp_path: Path) -> None:
 
 
 def test_no_sampler_is_left_out() -> None:
-    exported = {name for name in lightning_nas.samplers.__all__ if name.endswith("Sampler")}
-    assert {type(case.make()).__name__ for case in SAMPLERS.values()} >= exported - {"PathSampler"}
+    exported = {getattr(lightning_nas.samplers, name) for name in lightning_nas.samplers.__all__}
+    samplers = {
+        cls for cls in exported if isinstance(cls, type) and issubclass(cls, PathSampler | DataSampler)
+    }
+    tested = {type(one) for case in SAMPLERS.values() for one in (case.make(), *case.companions())}
+    assert tested >= samplers - {PathSampler, DataSampler}

@@ -1,8 +1,7 @@
 import itertools
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -72,13 +71,13 @@ def test_weights_of_the_published_supernet() -> None:
 
 def test_classes_of_isomorphic_cells() -> None:
     assert len(set(map(CIFAR10.canonical, CIFAR10))) == 4930
-    assert len({CIFAR10.canonical(path, mode="published") for path in CIFAR10}) == 6466
+    assert len({CIFAR10.published_key(path) for path in CIFAR10}) == 6466
     assert len(set(map(CIFAR10.functional_key, CIFAR10))) == 9445
     assert sum(CIFAR10.canonical(path) == () for path in CIFAR10) == 341
     assert sum(CIFAR10.functional_key(path) == () for path in CIFAR10) == 341
     sizes = Counter(map(CIFAR10.canonical, CIFAR10))
     assert sum(size > 1 for size in sizes.values()) == 1206
-    published = Counter(CIFAR10.canonical(path, mode="published") for path in CIFAR10)
+    published = Counter(CIFAR10.published_key(path) for path in CIFAR10)
     assert sorted(published.values())[-5:] == [225, 250, 275, 275, 275]
 
 
@@ -99,9 +98,9 @@ def test_classes_of_isomorphic_cells() -> None:
     ],
 )
 def test_published_classes(path: tuple[int, ...], published: str, sizes: tuple[int, int, int]) -> None:
-    assert CIFAR10.canonical(path, mode="published") == published
+    assert CIFAR10.published_key(path) == published
     same = (
-        sum(CIFAR10.canonical(other, mode="published") == published for other in CIFAR10),
+        sum(CIFAR10.published_key(other) == published for other in CIFAR10),
         CIFAR10.class_size(path),
         sum(CIFAR10.functional_key(other) == CIFAR10.functional_key(path) for other in CIFAR10),
     )
@@ -179,14 +178,14 @@ def test_leaving_out_dead_edges_changes_nothing() -> None:
 def test_isomorphic_cells_have_similar_ground_truth(data_root: Path) -> None:
     truth = TabularBenchmark.read(data_root / "benchmarks" / "nasbench201.csv").column("cifar10")
 
-    def spread(mode: Literal["exact", "published"]) -> float:
+    def spread(key: Callable[[tuple[int, ...]], Hashable]) -> float:
         groups: dict[Hashable, list[float]] = {}
         for path in CIFAR10:
-            groups.setdefault(CIFAR10.canonical(path, mode), []).append(truth[CIFAR10.encode(path)])
+            groups.setdefault(key(path), []).append(truth[CIFAR10.encode(path)])
         return float(np.mean([np.std(group) for group in groups.values() if len(group) > 1]))
 
-    assert spread("exact") == pytest.approx(0.168, abs=5e-4)
-    assert spread("published") == pytest.approx(0.175, abs=5e-4)
+    assert spread(CIFAR10.canonical) == pytest.approx(0.168, abs=5e-4)
+    assert spread(CIFAR10.published_key) == pytest.approx(0.175, abs=5e-4)
 
 
 def test_choices_are_those_of_the_paper() -> None:

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+
+from lightning_nas.plots import training
+
+
+def test_variances_are_means_over_seeds_with_a_band() -> None:
+    (axes,) = training.gradient_variance([1, 5], {"uniform": [[1, 2], [3, 4]], "PA": [0.5, 0.1]}).axes
+    assert {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines} == {
+        "uniform": [2, 3],
+        "PA": [0.5, 0.1],
+    }
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == [1, 5]
+    (band,) = [part for part in axes.collections if isinstance(part, PolyCollection)]
+    corners = {tuple(corner) for corner in np.asarray(band.get_paths()[0].vertices).tolist()}
+    assert {(1, 1), (1, 3), (5, 2), (5, 4)} <= corners
+    assert axes.get_yscale() == "log"
+
+
+def test_rates_darken_with_complexity() -> None:
+    progress = np.linspace(0, 1, 5)
+    rates = np.stack([(1 - progress) ** gamma for gamma in (4, 1, 0.25)])
+    (axes,) = training.learning_rate_by_complexity(
+        progress, rates, ["0.1", "0.8", "1.5"], "million params"
+    ).axes
+    for line, rate in zip(axes.lines, rates, strict=True):
+        assert np.asarray(line.get_ydata()) == pytest.approx(rate)
+        assert np.asarray(line.get_xdata()) == pytest.approx(progress)
+    brightness = [sum(to_rgb(line.get_color())) for line in axes.lines]
+    assert brightness == sorted(brightness, reverse=True)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "million params"
+    assert [text.get_text() for text in legend.get_texts()] == ["0.1", "0.8", "1.5"]
