@@ -18,7 +18,7 @@ FAST += ["--trainer.enable_model_summary", "false"]
 
 def images(root: Path, size: int) -> Path:
     """A folder of plain images as ``image_folder`` expects it."""
-    for split, number in (("train", 30), ("test", 5)):
+    for split, number in (("train", 120), ("test", 5)):
         for name in ("cat", "dog"):
             folder = root / split / name
             folder.mkdir(parents=True)

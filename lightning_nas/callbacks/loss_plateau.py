@@ -14,7 +14,7 @@ class LossPlateau(Callback):
     """Multiplies the learning rate by ``factor`` after ``patience`` epochs without a smaller mean training loss.
 
     The schedule of Ning et al., Evaluating Efficient Performance Estimators of Neural Architectures (NeurIPS 2021,
-    App. A.2, and released code). It goes with ``model.schedule`` ``constant``. Lightning steps a plateau schedule of
+    Tab. A13, and released code). It goes with ``model.schedule`` ``constant``. Lightning steps a plateau schedule of
     its own only after checkpoints of an epoch are written, and skips it when one of those is continued; here a resumed
     run has the rates of an uninterrupted one.
 

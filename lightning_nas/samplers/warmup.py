@@ -17,6 +17,7 @@ def warmup_of(trainer: Trainer, given: int | None) -> int:
     Raises:
         NASError: The warm-up leaves no step for the method, or the run has no end and no warm-up is given.
     """
+    trainer.fit_loop.setup_data()  # a run that is bounded by steps alone does not know its epochs otherwise
     steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
     if given is None and math.isinf(steps):
         raise NASError(

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,20 @@ import short_runs
 import torch
 from lightning import Callback, LightningModule, Trainer
 from sampler_cases import SAMPLERS
+from space_checks import CONFIGS as SPACE_CONFIGS
+from space_checks import small_space
 from torch import nn
 from toy_space import Toy
 
 import lightning_nas.samplers
+from lightning_nas.errors import NASError
+from lightning_nas.evaluation import select_paths
+from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import DataSampler, PathSampler
-from lightning_nas.spaces import Pooling, SearchSpace
+from lightning_nas.spaces import ListedSpace, NASBenchMacro, Pooling, SearchSpace
 
+SPACES = sorted(SPACE_CONFIGS.glob("*_small.yaml"))
 CASES = pytest.mark.parametrize("name", SAMPLERS)
 
 
@@ -110,3 +117,40 @@ def test_no_sampler_is_left_out() -> None:
     }
     tested = {type(one) for case in SAMPLERS.values() for one in (case.make(), *case.companions())}
     assert tested >= samplers - {PathSampler, DataSampler}
+
+
+def refusal(name: str, space: SearchSpace) -> str | None:
+    """What a sampler says, before anything is trained, of a space that it cannot work on; None where it works."""
+    whole_product = space.is_product
+    if name.startswith("fair") and not whole_product:
+        return "combines all choices with each other"
+    if name.startswith("path_importance") or name == "pada":
+        return None if whole_product else "draws decisions one by one"
+    if name.startswith("deisomorphic") and "lazy" not in name and space.size > ENUMERABLE:
+        return "valid is 'lazy'"
+    if name.startswith("density") and space.size > ENUMERABLE:
+        return "PrototypeDensitySampler"
+    if name == "uniform_window":
+        return None if isinstance(space, NASBenchMacro) else "accepts none of"
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem.removesuffix("_small"))
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "example"])
+def test_every_space_is_sampled_or_refused(name: str, file: Path, tmp_path: Path) -> None:
+    """8 steps of 2 epochs; the window of costs is that of the toy space, which hardly any other reaches."""
+    case, space = SAMPLERS[name], small_space(file)
+    if name.startswith("density") and space.size <= ENUMERABLE:
+        space = ListedSpace(space, select_paths(space, 40))
+    expected = refusal(name, space)
+    flags = {"max_epochs": 2, "limit_train_batches": 4, "limit_val_batches": 0, "enable_checkpointing": False}
+    sampler = case.make()
+    trainer = short_runs.trainer(
+        tmp_path, sampler, *case.companions(), **{**flags, "logger": False, **case.flags}
+    )
+    data = short_runs.digits(batch_size=16)
+    with pytest.raises(NASError, match=expected) if expected else nullcontext():
+        trainer.fit(short_runs.supernet_module(space), datamodule=data)
+    assert trainer.global_step == (0 if expected else 8)
+    assert int(sampler.choice_visits[0].sum()) >= (0 if expected else 8)
