@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_nas.samplers import DensitySampler, PathSampler, PrototypeDensitySampler, UniformSampler
-
-PROTOTYPES: dict[str, Any] = {"warmup_steps": 3, "probe_size": 16, "prototypes": 3, "rate": 0.01}
 from lightning_nas.samplers import (
     ComplexitySampler,
     DataImportanceSampler,
     DeisomorphicSampler,
+    DensitySampler,
     EvolutionSampler,
     FairSampler,
     PathImportanceSampler,
+    PathSampler,
+    PrototypeDensitySampler,
+    UniformSampler,
 )
+
+PROTOTYPES: dict[str, Any] = {"warmup_steps": 3, "probe_size": 16, "prototypes": 3, "rate": 0.01}
 
 
 @dataclass(frozen=True)
