@@ -9,13 +9,11 @@ from lightning_nas.samplers.data import DataSampler
 from lightning_nas.samplers.data_importance import DataImportanceSampler
 from lightning_nas.samplers.deisomorphic import DeisomorphicSampler
 from lightning_nas.samplers.density import DensitySampler
-from lightning_nas.samplers.prototype_density import PrototypeDensitySampler
-from lightning_nas.samplers.uniform import UniformSampler
-
-__all__ = ["DensitySampler", "PathSampler", "PrototypeDensitySampler", "UniformSampler"]
 from lightning_nas.samplers.evolution import EvolutionSampler
 from lightning_nas.samplers.fair import FairSampler
 from lightning_nas.samplers.path_importance import PathImportanceSampler
+from lightning_nas.samplers.prototype_density import PrototypeDensitySampler
+from lightning_nas.samplers.uniform import UniformSampler
 
 __all__ = [
     "ComplexitySampler",
@@ -27,5 +25,6 @@ __all__ = [
     "FairSampler",
     "PathImportanceSampler",
     "PathSampler",
+    "PrototypeDensitySampler",
     "UniformSampler",
 ]
