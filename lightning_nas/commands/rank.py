@@ -87,8 +87,8 @@ def rank(
         benchmark: A table of ground truth (CSV); without one it is that of the files.
         dataset: Column of the table; None takes the only one.
         against: The ranking.csv of another checkpoint: how much the ranking changed until then.
-        epochs: A folder of scores during training, epoch_001.csv and so on with the columns arch and accuracy; they
-            are drawn, which needs out.
+        epochs: A folder of scores during training, epoch_001.csv and so on with the columns arch and accuracy, of the
+            same architectures or some of them; they are drawn, which needs out.
         out: Folder for rank.json and the figures.
 
     Raises:
@@ -337,19 +337,22 @@ def _over_epochs(folder: Path | None, subject: Subject, like: Path) -> dict[str,
     """Tau, and the accuracy of the complexity groups, over the epochs whose scores are in a folder."""
     if folder is None:
         return {}
-    tables = {
-        epoch: ScoreTable.read(file).ordered_as(subject.archs, like) for epoch, file in _epoch_files(folder)
-    }
+    tables = {epoch: ScoreTable.read(file) for epoch, file in _epoch_files(folder)}
+    # A training usually scores a part of the paths.
+    scored = set(next(iter(tables.values())).archs)
+    part = [i for i, arch in enumerate(subject.archs) if arch in scored]
+    archs = [subject.archs[i] for i in part]
+    tables = {epoch: table.ordered_as(archs, like) for epoch, table in tables.items()}
     epochs, figures = list(tables), {}
     accuracies = np.array([table.columns["accuracy"] for table in tables.values()])
     if subject.truth is not None:
-        truth = subject.truth
+        truth = subject.truth[part]
         taus = {"accuracy": [kendall_tau(scores, truth) for scores in accuracies]}
         if all("loss" in table.columns for table in tables.values()):
             taus["-loss"] = [kendall_tau(-table.columns["loss"], truth) for table in tables.values()]
         figures["tau_over_epochs"] = plots.tau_over_epochs(epochs, taus)
     if subject.complexity is not None:
-        name, cost = subject.complexity
+        name, cost = subject.complexity[0], subject.complexity[1][part]
         means = [accuracies[:, group].mean(axis=1) for group in complexity_groups(cost)]
         figures["accuracy_over_epochs"] = plots.accuracy_over_epochs(
             epochs, means, _group_labels(cost), f"million {name}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightning_nas import plots
 from lightning_nas.cli import main
 from lightning_nas.ranking import kendall_tau, ranking_metrics
 from lightning_nas.ranking.benchmark import TableRow, TabularBenchmark, write_table
@@ -121,6 +122,25 @@ def test_scores_over_epochs_are_drawn(tmp_path: Path) -> None:
     rank(file, "--epochs", tmp_path / "scores", "--out", tmp_path / "out")
     for name in ("tau_over_epochs", "accuracy_over_epochs"):
         assert (tmp_path / f"out/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_epochs_may_score_a_part_of_the_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third path, backwards: tau is that of these alone."""
+    file = write(tmp_path / "ranking.csv", scores(0))
+    (tmp_path / "scores").mkdir()
+    for epoch in (2, 10):
+        lines = write(tmp_path / "all.csv", scores(epoch)).read_text().splitlines()
+        (tmp_path / f"scores/epoch_{epoch:03d}.csv").write_text("\n".join([lines[0], *lines[:0:-3]]))
+    drawn: dict[str, Any] = {}
+    original = plots.tau_over_epochs
+
+    def draw(epochs: Any, taus: Any) -> Any:
+        drawn.update(taus)
+        return original(epochs, taus)
+
+    monkeypatch.setattr(plots, "tau_over_epochs", draw)
+    rank(file, "--epochs", tmp_path / "scores", "--out", tmp_path / "out")
+    assert drawn["accuracy"] == [kendall_tau(scores(epoch)[::-3], TRUTH[::-3]) for epoch in (2, 10)]
 
 
 @pytest.mark.slow
