@@ -335,7 +335,16 @@ class SupernetModule(LightningModule):
         """Refuses the checkpoint of another space.
 
         Raises:
-            NASError: A foreign checkpoint, or one of another space, other data or another batch-norm.
+            NASError: A foreign checkpoint, or one of another space, other data or another batch-norm, or training
+                continues from one that holds weights alone.
         """
+        if (
+            self._trainer is not None
+            and self._trainer.state.fn == "fit"
+            and "lr_schedulers" not in checkpoint_
+        ):
+            raise NASError(
+                "the checkpoint holds weights alone, such as an ensemble: it can be scored, not continued"
+            )
         description = checkpoint.require(checkpoint_, self.space, self.supernet.norm)
         self._coasting = list(description["coasting"])

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     PROJECTION = 10
     POPULATION = 11
     IMPORTANCE = 12
+    CLUSTER = 13
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

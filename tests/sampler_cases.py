@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_nas.optim.calr import CaLR
+from lightning_nas.optim.momentum_separation import MomentumSeparation, MomentumSeparationSGD
 from lightning_nas.samplers import (
     ComplexitySampler,
     DataImportanceSampler,
@@ -35,11 +37,13 @@ class SamplerCase:
         make: Makes it.
         flags: What the Trainer is given beside it.
         companions: Makes the callbacks that it needs beside it.
+        options: What the SupernetModule is given beside the space.
     """
 
     make: Callable[[], PathSampler]
     flags: dict[str, Any] = field(default_factory=dict)
     companions: Callable[[], list[Any]] = list
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def example() -> PathSampler:
@@ -50,6 +54,15 @@ def example() -> PathSampler:
     made = importlib.import_module("hard_choices").HardChoices(rate=0.3)
     assert isinstance(made, PathSampler)
     return made
+
+
+def separated_sgd(params: Any) -> MomentumSeparationSGD:
+    return MomentumSeparationSGD(params, lr=0.1, nesterov=True, weight_decay=1e-3)
+
+
+def calr(**options: Any) -> list[Any]:
+    # Multiply-adds, for the paths of Pooling have the same parameters.
+    return [CaLR(complexity="macs", **options)]
 
 
 SAMPLERS: dict[str, SamplerCase] = {
@@ -82,6 +95,25 @@ SAMPLERS: dict[str, SamplerCase] = {
             representation="gradient_concat",
             **PROTOTYPES,
         )
+    ),
+    "calr": SamplerCase(UniformSampler, companions=calr, options={"schedule": "constant"}),
+    "calr_fair": SamplerCase(FairSampler, companions=calr, options={"schedule": "constant"}),
+    "calr_released": SamplerCase(
+        lambda: UniformSampler(paths=2),
+        companions=lambda: calr(several_paths="released"),
+        options={"schedule": "constant"},
+    ),
+    "momentum_separation": SamplerCase(
+        UniformSampler,
+        {"accumulate_grad_batches": 1},
+        lambda: [MomentumSeparation()],
+        {"optimizer": separated_sgd},
+    ),
+    "calr_momentum_separation_fair": SamplerCase(
+        lambda: FairSampler(same_choice_at=0),
+        {"accumulate_grad_batches": 1},
+        lambda: [*calr(), MomentumSeparation()],
+        {"optimizer": separated_sgd, "schedule": "constant", "inactive_params": "coast"},
     ),
     "example": SamplerCase(example),
     "path_importance": SamplerCase(lambda: PathImportanceSampler(schedule="falling")),

@@ -32,7 +32,9 @@ def arguments(file: str, tmp_path: Path) -> list[str]:
     kind = file.split("/")[0]
     published = kind == "spaces" and not file.endswith("_small.yaml")
     data = "data/image_folder.yaml" if published or kind == "recipes" else "data/digits.yaml"
-    parts = {"data": data} if kind == "recipes" else {"spaces": "spaces/pooling_small.yaml", "data": data}
+    # The paths of Pooling have the same complexity, and one decision.
+    space = "spaces/nasbench201_small.yaml" if kind == "optim" else "spaces/pooling_small.yaml"
+    parts = {"data": data} if kind == "recipes" else {"spaces": space, "data": data}
     composed = [file if kind == part else default for part, default in parts.items()]
     if kind not in parts:
         composed.append(file)
@@ -83,4 +85,4 @@ def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_there_are_configs_of_every_kind() -> None:
     kinds = {file.split("/")[0] for file in FILES}
-    assert {"spaces", "data", "samplers", "groundtruth", "demo.yaml"} <= kinds
+    assert {"spaces", "data", "samplers", "optim", "groundtruth", "demo.yaml"} <= kinds

@@ -182,7 +182,9 @@ def assert_close(a: dict[str, Any], b: dict[str, Any]) -> None:
 
 def train_case(root: Path, name: str, *callbacks: Callback, **flags: Any) -> dict[str, Any]:
     case = SAMPLERS[name]
-    return train(root, case.make, *case.companions(), *callbacks, **{**case.flags, **flags})
+    return train(
+        root, case.make, *case.companions(), *callbacks, options=case.options, **{**case.flags, **flags}
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def resumed_equals_straight(tmp_path: Path, case: str, checkpoints: Callable[[str], bool]) -> int:
     name, flags, options = CASES[case]
     sampler = SAMPLERS[name]
-    flags = sampler.flags | flags
+    flags, options = sampler.flags | flags, sampler.options | options
     straight = tmp_path / "straight"
     module, chosen = short_runs.fit(
         straight, sampler.make, *sampler.companions(), module=short_runs.supernet_module(**options), **flags

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
+from lightning_nas.optim.calr import CaLR
 
 
 class LossPlateau(Callback):
@@ -38,10 +39,14 @@ class LossPlateau(Callback):
         """Takes the optimizer in hand.
 
         Raises:
-            NASError: The module has a schedule of its own, or is no supernet.
+            NASError: The module has a schedule of its own, is no supernet, or CaLR sets its rate.
         """
         if not isinstance(pl_module, SupernetModule) or trainer.lr_scheduler_configs:
             raise NASError("LossPlateau sets the rate of a SupernetModule whose model.schedule is 'constant'")
+        if any(isinstance(callback, CaLR) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise NASError(
+                "trainer.callbacks has both LossPlateau and CaLR: only one of them can set the rate"
+            )
         self._plateau = ReduceLROnPlateau(trainer.optimizers[0], factor=self.factor, patience=self.patience)
         if self._state:
             self._plateau.load_state_dict(self._state)

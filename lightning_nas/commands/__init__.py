@@ -9,17 +9,19 @@ from pathlib import Path
 from jsonargparse import auto_cli
 
 from lightning_nas.commands.describe import describe
+from lightning_nas.commands.ensemble import ensemble
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.rank import rank
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "describe": describe,
+    "ensemble": ensemble,
     "fetch-benchmark": fetch_benchmark,
     "rank": rank,
 }
 """The function of every verb. Its keyword-only parameters are options, the others positional."""
 
-__all__ = ["COMMANDS", "describe", "fetch_benchmark", "rank", "run"]
+__all__ = ["COMMANDS", "describe", "ensemble", "fetch_benchmark", "rank", "run"]
 
 
 def run(verb: str, args: Sequence[str]) -> None:

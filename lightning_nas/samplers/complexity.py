@@ -1,6 +1,5 @@
 """Sampling in proportion to complexity."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler
 from lightning_nas.spaces import Path, SearchSpace
+from lightning_nas.spaces.extremes import extreme_costs
 
 
 class ComplexitySampler(PathSampler):
@@ -72,7 +72,7 @@ class ComplexitySampler(PathSampler):
 
     def _accepted(self, space: SearchSpace, rng: np.random.Generator) -> Path:
         """By rejection."""
-        self.largest = self.largest or largest_cost(space, self._cost)
+        self.largest = self.largest or extreme_costs(space, self.cost)[1]
         while True:
             path = space.sample(rng)
             cost = self._cost(space, path)
@@ -82,16 +82,3 @@ class ComplexitySampler(PathSampler):
 
     def _cost(self, space: SearchSpace, path: Path) -> int:
         return int(getattr(space.cost(path), self.cost))
-
-
-def largest_cost(space: SearchSpace, cost: Callable[[SearchSpace, Path], int]) -> int:
-    """The cost of a path that no change of one decision makes larger.
-
-    It is the largest of the space wherever the best choice of a decision does not depend on the others.
-    """
-    path = space[0]
-    while True:
-        larger = max((path, *space.neighbours(path)), key=lambda other: cost(space, other))
-        if larger == path:
-            return cost(space, path)
-        path = larger

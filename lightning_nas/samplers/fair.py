@@ -31,25 +31,36 @@ class FairSampler(PathSampler):
     Args:
         paths: Paths per step, all trained on the same batch, at least 1; None takes the largest number of choices
             of a decision, or 1 in a space of one decision.
+        same_choice_at: A decision, by number, at which all paths of a step take the same choice, dealt anew for every
+            step; its choices are then fairly trained over time. For ``MomentumSeparation``, as in Jeon et al.,
+            Subnet-Aware Dynamic Supernet Training (CVPR 2025), whose released code draws it at random.
         seed: Seed of the choices; None takes the one of ``seed_everything``.
     """
 
-    options = ("paths",)
+    options = ("paths", "same_choice_at")
 
-    def __init__(self, paths: int | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self, paths: int | None = None, same_choice_at: int | None = None, seed: int | None = None
+    ) -> None:
         if paths is not None and paths < 1:
             raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
         self.paths = paths
+        self.same_choice_at = same_choice_at
         super().__init__(seed)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses spaces whose decisions depend on each other.
 
         Raises:
-            NASError: Some combination of choices is no path, so choices cannot be dealt independently.
+            NASError: Some combination of choices is no path, so choices cannot be dealt independently, or there is no
+                decision ``same_choice_at``.
         """
         assert isinstance(pl_module, SupernetModule)
         space = pl_module.space
+        if self.same_choice_at is not None and self.same_choice_at not in range(len(space.choices)):
+            raise NASError(
+                f"sampler.same_choice_at is {self.same_choice_at}: valid are decisions from 0 to {len(space.choices) - 1}"
+            )
         if space.size < math.prod(map(len, space.choices)):
             *before, choice = _impossible_beginning(space)
             raise NASError(
@@ -61,8 +72,14 @@ class FairSampler(PathSampler):
     def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> tuple[Path, ...]:
         """The next ``paths`` choices that every decision deals."""
         choices = module.space.choices
-        paths = self.paths or (max(map(len, choices)) if len(choices) > 1 else 1)
-        dealt = [self._dealt(decision, step * paths, paths, kept) for decision, kept in enumerate(choices)]
+        varied = [len(kept) for decision, kept in enumerate(choices) if decision != self.same_choice_at]
+        paths = self.paths or (max(varied) if len(choices) > 1 else 1)
+        dealt = [
+            self._dealt(decision, step, 1, kept) * paths
+            if decision == self.same_choice_at
+            else self._dealt(decision, step * paths, paths, kept)
+            for decision, kept in enumerate(choices)
+        ]
         return tuple(zip(*dealt, strict=True))
 
     def _dealt(self, decision: int, first: int, number: int, choices: tuple[int, ...]) -> list[int]:

@@ -1,6 +1,6 @@
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,22 +13,17 @@ from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers import ComplexitySampler
-from lightning_nas.samplers.complexity import largest_cost
 from lightning_nas.spaces import (
-    DARTS,
-    AutoFormer,
     Cost,
     ListedSpace,
-    MobileNetV2,
     NASBench201,
     NASBenchMacro,
-    NDSResNet,
-    NDSResNeXt,
     Pooling,
     RestrictedSpace,
     SearchSpace,
 )
 from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces.extremes import extreme_costs
 
 TRAINER = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", barebones=True)
 MACRO = RestrictedSpace(NASBenchMacro(), ((0, 1, 2), (0, 2), *((0,),) * 4, (0, 1), (0, 2)))
@@ -108,43 +103,6 @@ def test_both_ways_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sampler.choose(TRAINER, module, step) == tuple(expected)
 
 
-@pytest.mark.parametrize("cost", [params, macs])
-@pytest.mark.parametrize(
-    "space",
-    [
-        NASBench201(),
-        MACRO,
-        Pooling(),
-        RestrictedSpace(NASBench201(), ((0, 1), (2, 4), (0, 2), (1,), (0, 4), (1, 4))),
-        AutoFormer(depths=(1, 2), embed_dims=(24, 36), heads=(1, 2), mlp_ratios=(1, 2)),
-        RestrictedSpace(
-            DARTS(),
-            tuple(kept[-1:] for kept in DARTS().choices[:14])
-            + DARTS().choices[14:18]
-            + tuple(kept[-1:] for kept in DARTS().choices[18:]),
-        ),
-        RestrictedSpace(NDSResNet(), tuple(kept[1::4] for kept in NDSResNet().choices)),
-        RestrictedSpace(NDSResNeXt(), tuple((kept[0], kept[-1]) for kept in NDSResNeXt().choices)),
-    ],
-    ids=lambda space: type(getattr(space, "whole", space)).__name__,
-)
-def test_climbing_finds_the_largest_path(space: SearchSpace, cost: Any) -> None:
-    assert largest_cost(space, cost) == max(cost(space, path) for path in space)
-
-
-def test_the_largest_path_of_a_chain_is_that_of_its_layers() -> None:
-    space = MobileNetV2()
-    first = space[0]
-    gains = (
-        max(
-            params(space, (*first[:layer], choice, *first[layer + 1 :])) - params(space, first)
-            for choice in choices
-        )
-        for layer, choices in enumerate(space.choices)
-    )
-    assert largest_cost(space, params) == params(space, first) + sum(gains)
-
-
 class Peaks(Toy):
     """Costs with a peak from which no single decision leads to the highest."""
 
@@ -157,7 +115,7 @@ class Peaks(Toy):
 def test_a_larger_path_raises_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_nas.samplers.complexity.ENUMERABLE", 0)
     space = Peaks(layers=2)
-    assert largest_cost(space, params) == 5
+    assert extreme_costs(space, "params") == (1, 5)
     sampler, module = ComplexitySampler(paths=100, seed=0), Only(space)
     drawn = Counter(path for step in range(200) for path in sampler.choose(TRAINER, module, step))
     assert sampler.largest == 9

@@ -71,7 +71,7 @@ def test_choosing_leaves_random_streams_and_network_alone(
     sampler.choose = watch  # type: ignore[method-assign]
     flags = {"accumulate_grad_batches": 2, "limit_val_batches": 0, "logger": False, **case.flags}
     trainer = short_runs.trainer(tmp_path, sampler, *case.companions(), **flags)
-    trainer.fit(short_runs.supernet_module(space), datamodule=short_runs.digits())
+    trainer.fit(short_runs.supernet_module(space, **case.options), datamodule=short_runs.digits())
     assert watch.calls == 12
 
 
@@ -93,7 +93,7 @@ def test_observing_leaves_random_streams_and_network_alone(name: str, tmp_path: 
     case, first, last = SAMPLERS[name], Observer(), Observer()
     flags = {"limit_val_batches": 0, "logger": False, **case.flags}
     trainer = short_runs.trainer(tmp_path, first, case.make(), *case.companions(), last, **flags)
-    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    trainer.fit(short_runs.supernet_module(**case.options), datamodule=short_runs.digits())
     assert len(first.seen) == 24
     assert first.seen == last.seen
 
@@ -103,7 +103,7 @@ def test_every_state_loads_without_pickle(name: str, tmp_path: Path) -> None:
     case = SAMPLERS[name]
     sampler = case.make()
     trainer = short_runs.trainer(tmp_path, sampler, *case.companions(), limit_val_batches=0, **case.flags)
-    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    trainer.fit(short_runs.supernet_module(**case.options), datamodule=short_runs.digits())
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
     state = sampler.state_dict()
     short_runs.assert_same(saved[sampler.state_key], state)

@@ -256,3 +256,31 @@ def test_the_order_of_steps_does_not_matter() -> None:
     sampler = FairSampler(seed=5)
     assert [sampler.choose(TRAINER, module, step) for step in reversed(range(20))] == forwards[::-1]
     assert forwards != steps(FairSampler(seed=6), UNEQUAL, 20)
+
+
+@pytest.mark.parametrize("decision", [0, 2])
+def test_all_paths_of_a_step_take_the_same_choice(decision: int) -> None:
+    """There fair over time; elsewhere as if the decision were not."""
+    space = MobileNetV2()
+    chosen = steps(FairSampler(same_choice_at=decision, seed=0), space, 42)
+    assert all(len(paths) == 7 and len({path[decision] for path in paths}) == 1 for paths in chosen)
+    shared = [paths[0][decision] for paths in chosen]
+    number = space.num_choices[decision]
+    for start in range(0, 42, number):
+        assert sorted(shared[start : start + number]) == list(range(number))
+    plain = steps(FairSampler(paths=7, seed=0), space, 42)
+    for paths, others in zip(chosen, plain, strict=True):
+        for path, other in zip(paths, others, strict=True):
+            assert path[:decision] == other[:decision]
+            assert path[decision + 1 :] == other[decision + 1 :]
+
+
+def test_the_number_of_paths_is_that_of_the_other_decisions() -> None:
+    chosen = steps(FairSampler(same_choice_at=0), RestrictedSpace(Toy(layers=2), ((0, 1, 2), (0, 2))), 10)
+    assert {len(paths) for paths in chosen} == {2}
+    assert {len(paths) for paths in steps(FairSampler(same_choice_at=0), Pooling(), 10)} == {1}
+
+
+def test_a_decision_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match=r"sampler\.same_choice_at is 2: valid are decisions from 0 to 1"):
+        short_runs.fit(tmp_path, lambda: FairSampler(same_choice_at=2))
