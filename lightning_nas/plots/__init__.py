@@ -6,6 +6,7 @@ from lightning_nas.plots.density import (
     density_over_epochs,
     density_vs_accuracy,
     gradient_vs_functional_density,
+    probe_fidelity,
 )
 from lightning_nas.plots.epochs import accuracy_over_epochs, tau_over_epochs
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
@@ -28,6 +29,7 @@ __all__ = [
     "learning_rate_by_complexity",
     "operation_bias",
     "operations_over_epochs",
+    "probe_fidelity",
     "prototype_map",
     "prototype_spread",
     "rank_difference",

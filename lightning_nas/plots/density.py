@@ -130,3 +130,49 @@ def gradient_vs_functional_density(gradient_distance: ArrayLike, functional_dist
     title = f"{len(x)} architectures: Pearson {pearson:.2f}, Spearman {spearman:.2f}"
     style.tidy(axes, title, "gradient density", "functional density")
     return figure
+
+
+def probe_fidelity(
+    costs: Mapping[int, float],
+    by_size: Mapping[int, float],
+    pool_by_age: Mapping[int, float],
+    candidate_by_age: Mapping[int, float],
+) -> Figure:
+    """How well cheap densities rank paths as exact ones do, and what they cost.
+
+    Args:
+        costs: For every number of probe images, the time of a forward pass in percent of a training step.
+        by_size: For every number of probe images, the rank correlation with densities on many.
+        pool_by_age: For every age in steps, the rank correlation with densities of now where candidates and prototypes
+            are both as old.
+        candidate_by_age: The same where candidates are measured now and prototypes are old.
+    """
+    figure = style.new_figure(8, 3.4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    left.plot([costs[n] for n in by_size], list(by_size.values()), marker="o", color="#0072B2", linewidth=1.4)
+    for number, correlation in by_size.items():
+        left.annotate(
+            f"{number} images",
+            (costs[number], correlation),
+            xytext=(5, -11),
+            textcoords="offset points",
+            fontsize=style.TICK_SIZE,
+        )
+    left.set_xlim(0, 1.35 * max(costs.values()))
+    style.tidy(left, "fewer probe images", "forward pass, % of a training step", "rank correlation")
+    right.plot(list(pool_by_age), list(pool_by_age.values()), marker="o", color="#009E73", label="both old")
+    right.plot(
+        list(candidate_by_age),
+        list(candidate_by_age.values()),
+        marker="s",
+        color="#D55E00",
+        label="candidate new, prototypes old",
+    )
+    right.set_xscale("log")
+    right.set_xticks(list(pool_by_age), [str(age) for age in pool_by_age])
+    right.minorticks_off()
+    style.tidy(right, "older representations", "age of the prototypes (steps)", "")
+    right.legend(fontsize=style.TICK_SIZE, frameon=False)
+    lowest = min(*by_size.values(), *pool_by_age.values(), *candidate_by_age.values())
+    left.set_ylim(min(0.0, lowest - 0.05) if lowest < 0.3 else lowest - 0.1, 1.02)
+    return figure

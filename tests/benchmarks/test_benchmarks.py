@@ -27,10 +27,12 @@ def test_quick_run(script: Path, tmp_path: Path) -> None:
         assert row.keys() == {"name", "value", "unit"}
         assert isinstance(row["unit"], str)
         assert row["name"] in table
-        assert row["value"] > 0
+        assert row["value"] > 0 or "spearman" in row["name"]
         assert math.isfinite(row["value"])
     assert len({row["name"] for row in rows}) == len(rows)
 
 
 def test_there_are_scripts_to_test() -> None:
-    assert {"density", "evaluation", "loader", "spaces", "training_step"} <= {path.stem for path in SCRIPTS}
+    assert {"density", "evaluation", "loader", "samplers", "spaces", "training_step"} <= {
+        path.stem for path in SCRIPTS
+    }
