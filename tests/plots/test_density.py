@@ -74,7 +74,7 @@ def test_probes_stand_at_their_cost_and_age() -> None:
         {16: 3.0, 64: 9.0}, {16: 0.9, 64: 0.97}, {1: 1.0, 100: 0.9}, {1: 1.0, 100: 0.7}
     )
     left, right = figure.axes
-    assert left.lines[0].get_xydata().tolist() == [[3.0, 0.9], [9.0, 0.97]]
+    assert np.array_equal(left.lines[0].get_xydata(), [[3.0, 0.9], [9.0, 0.97]])
     assert [text.get_text() for text in left.texts] == ["16 images", "64 images"]
-    assert [line.get_ydata().tolist() for line in right.lines] == [[1.0, 0.9], [1.0, 0.7]]
+    assert np.array_equal([line.get_ydata() for line in right.lines], [[1.0, 0.9], [1.0, 0.7]])
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["1", "100"]
