@@ -76,5 +76,5 @@ def test_probes_stand_at_their_cost_and_age() -> None:
     left, right = figure.axes
     assert np.array_equal(left.lines[0].get_xydata(), [[3.0, 0.9], [9.0, 0.97]])
     assert [text.get_text() for text in left.texts] == ["16 images", "64 images"]
-    assert np.array_equal([line.get_ydata() for line in right.lines], [[1.0, 0.9], [1.0, 0.7]])
+    assert np.array_equal([np.asarray(line.get_ydata()) for line in right.lines], [[1.0, 0.9], [1.0, 0.7]])
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["1", "100"]
