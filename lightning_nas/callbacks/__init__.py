@@ -1,5 +1,6 @@
 """Callbacks that look at a run: rankings, files, predictions, variances, how evenly paths are trained."""
 
+from lightning_nas.callbacks.density_statistics import DensityStatistics
 from lightning_nas.callbacks.exact_resume import ExactResume
 from lightning_nas.callbacks.gradient_variance import GradientVariance
 from lightning_nas.callbacks.loss_plateau import LossPlateau
@@ -12,6 +13,7 @@ from lightning_nas.callbacks.run_directory import RunDirectory
 from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
 
 __all__ = [
+    "DensityStatistics",
     "ExactResume",
     "GradientVariance",
     "LossPlateau",

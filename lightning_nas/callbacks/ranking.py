@@ -136,7 +136,7 @@ class Ranking(Callback):
 
     def _rank(self, trainer: Trainer, module: SupernetModule, prefix: str | None) -> None:
         """Logs the criteria; with a prefix measures densities too, and writes everything."""
-        scores, truth = module.evaluator.scores(), self._truth_of(module)
+        scores, truth = module.evaluator.scores(), self.ground_truth(module)
         distance = None if prefix is None else self._mean_distance(trainer, module)
         report: dict[str, float] = {"n": len(module.eval_paths)}
         if truth is not None:
@@ -171,7 +171,8 @@ class Ranking(Callback):
             **{key.rpartition(".")[2]: value for key, value in _batches(trainer).items()},
         }
 
-    def _truth_of(self, module: SupernetModule) -> NDArray[np.float64] | None:
+    def ground_truth(self, module: SupernetModule) -> NDArray[np.float64] | None:
+        """True accuracies of the paths that validation scores, in percent; None without a table."""
         if self._truth is None:
             return None
         return np.array([self._truth[path] for path in module.eval_paths])
