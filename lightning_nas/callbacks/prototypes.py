@@ -1,5 +1,6 @@
 """Watches density prototypes beside any sampler."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_nas import plots
+from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.density import UnitRepresentation
 from lightning_nas.density.prototypes import (
     COLLAPSE,
@@ -24,7 +27,7 @@ from lightning_nas.samplers.base import of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images
 from lightning_nas.samplers.warmup import warmup_of
 
-STATE = ("seed", "probe", "warmup", "centres", "masses", "initial_spread", "warned")
+STATE = ("seed", "probe", "warmup", "centres", "masses", "initial_spread", "warned", "history")
 
 
 class PrototypeCallback(Callback):
@@ -32,7 +35,8 @@ class PrototypeCallback(Callback):
 
     Roshtkhari, Toews and Pedersoli, Debiased One-shot NAS via Density-aware Sampling, Sec. 3.5. It only looks: the
     sampler of the run decides what is trained, and the paths that it trained move the prototypes, represented
-    by the weights after the step. ``density/prototype_spread`` is logged on the steps that the Trainer logs.
+    by the weights after the step. ``density/prototype_spread`` is logged on the steps that the Trainer logs. At the end
+    of the run ``prototype_spread.png`` shows it, and ``prototype_map.png`` where prototypes lie among the paths.
 
     Args:
         prototypes: K; fewer, where the population has fewer different paths.
@@ -49,6 +53,7 @@ class PrototypeCallback(Callback):
     Attributes:
         centres: The prototypes, shape (K, D); empty during the warm-up.
         masses: The part of the population that was nearest to each, shape (K,).
+        history: Steps and the spread after them, whenever prototypes were made or moved.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class PrototypeCallback(Callback):
         self.centres = self.masses = torch.zeros(0, dtype=torch.float64)
         self.initial_spread = 0.0
         self.warned = False
+        self.history: list[tuple[int, float]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begins anew."""
@@ -114,12 +120,28 @@ class PrototypeCallback(Callback):
         if not len(self.centres):
             self.centres, self.masses = of_rank_zero(trainer, lambda: self._cluster(trainer, pl_module))
             self.initial_spread = spread(self.centres)
+            self.history.append((steps, self.initial_spread))
         elif steps % self.every == 0:
             self.centres = of_rank_zero(trainer, lambda: self._moved(trainer, pl_module))
+            self.history.append((steps, spread(self.centres)))
         if trainer._logger_connector.should_update_logs:
             metrics = {"density/prototype_spread": self._watched_spread()}
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the figures."""
+        assert isinstance(pl_module, SupernetModule)
+        if not trainer.is_global_zero or not self.history:
+            return
+        root = Path(trainer.default_root_dir)
+        steps, spreads = zip(*self.history, strict=True)
+        figure = plots.prototype_spread(steps, {f"beta {self.beta}": spreads})
+        plots.save(figure, root / "prototype_spread.png", {"step": steps, "spread": spreads})
+        log_figure(trainer, "density/prototype_spread", figure)
+        figure = plots.prototype_map(*(points.numpy() for points in self.points(trainer, pl_module)))
+        plots.save(figure, root / "prototype_map.png")
+        log_figure(trainer, "density/prototype_map", figure)
 
     def points(self, trainer: Trainer, module: SupernetModule) -> tuple[Tensor, Tensor]:
         """What a picture in two dimensions is a projection of.

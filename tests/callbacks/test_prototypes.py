@@ -58,6 +58,13 @@ def test_trained_paths_move_the_prototypes(tmp_path: Path) -> None:
     assert logged[-1] == pytest.approx(spread(watched.centres))
     y, centres = watched.points(trainer, module)
     assert (y.shape, centres.shape) == ((12, 160), (4, 160))
+    assert [step for step, _ in watched.history] == [5, 6, 8, 10, 12]
+    assert (tmp_path / "prototype_spread.csv").read_text().splitlines() == [
+        "step,spread",
+        *(f"{step},{value}" for step, value in watched.history),
+    ]
+    for name in ("prototype_spread", "prototype_map"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert torch.equal(watched.points(trainer, module)[0], y)
     assert y.norm(dim=1).numpy() == pytest.approx(1)
 
