@@ -1,4 +1,4 @@
-"""What samplers cost per training step, and how few images tell dense paths from sparse ones.
+"""What samplers and optimizers of supernets cost per training step, and how few images tell dense paths from sparse ones.
 
 A sampler works in the hooks of its callback, so its overhead is the time of a step over that time without the hooks.
 Both come from the same steps: samplers that prefer slow paths would look expensive otherwise. FairSampler, which
@@ -27,6 +27,9 @@ from lightning_nas.data.base import RawSplits, ResidentDataModule
 from lightning_nas.density import mean_distance
 from lightning_nas.density.representation import batch_statistics, functional
 from lightning_nas.module import SupernetModule
+from lightning_nas.optim.calr import CaLR
+from lightning_nas.optim.momentum_separation import MomentumSeparationSGD
+from lightning_nas.optim.schedule import Schedule
 from lightning_nas.plots import probe_fidelity, save
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers import (
@@ -160,11 +163,13 @@ class Replay(PathSampler):
         return (self.paths[step % len(self.paths)],)
 
 
-def timed(setting: Setting, sampler: PathSampler, *companions: Callback) -> Clock:
+def timed(
+    setting: Setting, sampler: PathSampler, *companions: Callback, schedule: Schedule = "cosine"
+) -> Clock:
     """Trains with a sampler, and the time of it."""
     torch.manual_seed(0)
     clock = Clock(sampler, *companions)
-    module = SupernetModule(setting.space, inactive_params="skip", channels_last=True)
+    module = SupernetModule(setting.space, schedule=schedule, channels_last=True)
     with tempfile.TemporaryDirectory() as root:
         trainer = NASTrainer(
             default_root_dir=root,
@@ -219,6 +224,35 @@ def fair_overhead(setting: Setting) -> Figure:
     apart = timed(replace(setting, epochs=epochs), Replay(paths)).total
     singles = [sum(apart[first : first + number]) / number for first in range(0, len(apart), number)]
     return Figure("overhead.FairSampler", ratios(together[1:], singles[1:]), "x")
+
+
+def calr_overhead(setting: Setting) -> Figure:
+    clock = timed(setting, UniformSampler(seed=0), CaLR(), schedule="constant")
+    return Figure("overhead.CaLR", clock.overheads, "x")
+
+
+def separation_overhead(setting: Setting) -> Figure:
+    """A training step with an optimizer of five clusters over one with torch's SGD, on the same gradients."""
+    torch.manual_seed(0)
+    space = setting.space
+    supernet = space.build_supernet().to(memory_format=torch.channels_last)
+    images = torch.randn(setting.batch_size, space.in_channels, space.image_size, space.image_size)
+    images = images.contiguous(memory_format=torch.channels_last)
+    plain = torch.optim.SGD(supernet.parameters(), lr=1e-6, momentum=0.9)
+    separated = MomentumSeparationSGD(supernet.parameters(), lr=1e-6, momentum=0.9)
+    rng = generator(0, Stream.SUBSET)
+    overheads = []
+    for _ in range(1 + setting.epochs):
+        alike = separate = 0.0
+        for _ in range(setting.steps):
+            path = space.sample(rng)
+            separated.cluster = path[0]
+            plain.zero_grad()
+            both = duration(lambda path=path: supernet(images, path).logsumexp(1).sum().backward())  # type: ignore[misc]
+            alike += both + duration(plain.step)
+            separate += both + duration(separated.step)
+        overheads.append(separate / alike)
+    return Figure("overhead.MomentumSeparationSGD", overheads[1:], "x")
 
 
 # -------------------------------------------------------------------------------- probes of densities
@@ -348,7 +382,8 @@ def main() -> None:
         setting = Setting(NASBench201(channels=8, cells=1, image_size=16), batch_size=64, steps=6, epochs=2)
     else:
         setting = Setting(NASBench201(), batch_size=256, steps=9, epochs=4)
-    figures = [*overheads(setting), fair_overhead(replace(setting, steps=4, epochs=2))]
+    figures = [*overheads(setting), calr_overhead(setting), separation_overhead(setting)]
+    figures.append(fair_overhead(replace(setting, steps=4, epochs=2)))
     costs, found = probe_costs(setting, rounds=2 if options.quick else 4), fidelity(options.quick)
     if options.figure:
         values = {figure.name: figure.value for figure in (*costs, *found)}
