@@ -21,7 +21,13 @@ from lightning_nas.evaluation import Calibration, PartialScores, Scores, select_
 from lightning_nas.evaluation.selection import ENUMERABLE, PathSelection, stratified_paths
 from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
-from lightning_nas.ranking import TabularBenchmark, density_bias, ranking_metrics
+from lightning_nas.ranking import (
+    TabularBenchmark,
+    complexity_bias,
+    convergence_correlation,
+    density_bias,
+    ranking_metrics,
+)
 from lightning_nas.spaces import ListedSpace, SearchSpace
 from lightning_nas.spaces import Path as Architecture
 
@@ -30,7 +36,9 @@ class Ranking(Callback):
     """Scores paths at every validation, and compares the ranking with ground truth where a table is given.
 
     During ``fit`` the criteria are logged as ``ranking/...`` at every validation, so the Trainer's
-    ``check_val_every_n_epoch`` says how often. ``validate`` writes ``ranking.csv`` and ``ranking.json`` into
+    ``check_val_every_n_epoch`` says how often. Among them are ``complexity_bias`` and ``complexity_convergence`` (see
+    ``lightning_nas.ranking.complexity``), by parameters, or by multiply-adds where all paths have the same parameters.
+    ``validate`` writes ``ranking.csv`` and ``ranking.json`` into
     the run directory, with the density bias of the ranking, and ``density.csv``; ``test`` writes
     ``test_ranking.*`` from the test split.
 
@@ -141,6 +149,9 @@ class Ranking(Callback):
         report: dict[str, float] = {"n": len(module.eval_paths)}
         if truth is not None:
             report |= ranking_metrics(scores.accuracy, truth)
+            complexity = _complexity(module)
+            report["complexity_bias"] = complexity_bias(scores.accuracy, truth, complexity)
+            report["complexity_convergence"] = convergence_correlation(scores.accuracy, truth, complexity)
         if truth is not None and distance is not None:
             report |= vars(density_bias(distance, scores.accuracy, truth))
         logged = {f"ranking/{key}": float(value) for key, value in report.items() if key != "n"}
@@ -209,6 +220,13 @@ def _digest_of_paths(module: SupernetModule) -> str:
     return (
         f"{len(module.eval_paths)} paths {hashlib.sha256(str(module.eval_paths).encode()).hexdigest()[:16]}"
     )
+
+
+def _complexity(module: SupernetModule) -> list[int]:
+    """Parameters of the scored paths, or their multiply-adds where all have the same parameters."""
+    costs = [module.space.cost(path) for path in module.eval_paths]
+    params = [cost.params for cost in costs]
+    return params if len(set(params)) > 1 else [cost.macs for cost in costs]
 
 
 def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[Architecture, float]:

@@ -14,13 +14,21 @@ from lightning_nas.callbacks import Ranking
 from lightning_nas.density import mean_distances, probe_indices
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration
-from lightning_nas.ranking import TableRow, density_bias, ranking_metrics, write_table
+from lightning_nas.ranking import (
+    TableRow,
+    complexity_bias,
+    convergence_correlation,
+    density_bias,
+    ranking_metrics,
+    write_table,
+)
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling, RestrictedSpace
 
 SPACE = Pooling(blocks=(2, 2, 2), channels=(2, 2, 4), in_channels=1, image_size=8)
 KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
 KEYS += ["top1_ground_truth", "top5_ground_truth", "top10_ground_truth"]
+KEYS += ["complexity_bias", "complexity_convergence"]
 KEYS += ["density_bias", "density_vs_score", "density_vs_ground_truth"]
 # On what the scores of `short_runs.digits()` depend beside the weights.
 BATCHES = {"batch_norm": "batch", "recalibration_images": 0, "eval_batch_size": 100, "number of batches": 1}
@@ -70,6 +78,11 @@ def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
     assert report.pop("evaluation") == BATCHES
     assert list(report) == KEYS
     expected = ranking_metrics(scores.accuracy, truth) | vars(density_bias(distance, scores.accuracy, truth))
+    # All paths of Pooling have the same parameters.
+    macs = [SPACE.cost(path).macs for path in SPACE]
+    expected["complexity_bias"] = complexity_bias(scores.accuracy, truth, macs)
+    expected["complexity_convergence"] = convergence_correlation(scores.accuracy, truth, macs)
+    assert 0 < expected["complexity_bias"] < 1
     assert report == {
         key: None if np.isnan(value) else pytest.approx(value) for key, value in expected.items()
     }
@@ -116,6 +129,31 @@ def test_fit_logs_the_criteria_at_every_validation_and_writes_no_report(tmp_path
     assert [row["epoch"] for row in logged] == ["1.0", "3.0"]
     assert -1 <= float(logged[-1]["ranking/kendall_tau"]) <= 1
     assert not (tmp_path / "run" / "ranking.json").exists()
+
+
+def test_complexity_is_the_number_of_parameters_where_paths_differ_in_it(tmp_path: Path) -> None:
+    """Logged at every validation of a training."""
+    space, rng = Toy(layers=2, width=4), np.random.default_rng(0)
+    truth = rng.uniform(50, 90, len(space))
+    params = [space.cost(path).params for path in space]
+    costs = [(params[i], space.cost(path).macs) for i, path in enumerate(space)]
+    archs = map(space.encode, space)
+    write_table(
+        tmp_path / "truth.csv",
+        "digits",
+        [TableRow(a, t, 0.0, *c) for a, t, c in zip(archs, truth, costs, strict=True)],
+    )
+    ranking = Ranking(str(tmp_path / "truth.csv"))
+    trainer = short_runs.trainer(tmp_path / "run", UniformSampler(seed=0), ranking, max_epochs=2)
+    trainer.fit(short_runs.supernet_module(space), datamodule=short_runs.digits())
+    logged = [row for row in short_runs.metrics(tmp_path / "run") if row["ranking/complexity_bias"]]
+    for epoch, row in enumerate(logged, start=1):
+        scores = [float(one["accuracy"]) for one in rows(tmp_path / f"run/scores/epoch_{epoch:04d}.csv")]
+        bias = complexity_bias(scores, truth, params)
+        assert float(row["ranking/complexity_bias"]) == pytest.approx(bias, rel=1e-6)
+        correlation = convergence_correlation(scores, truth, params)
+        assert float(row["ranking/complexity_convergence"]) == pytest.approx(correlation, rel=1e-6)
+    assert len(logged) == 2
 
 
 def test_a_table_that_does_not_fit_is_refused_before_a_step(tmp_path: Path, table: str) -> None:
