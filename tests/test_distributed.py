@@ -1,5 +1,6 @@
 """Two ranks train, score and resume as one process does with the same overall batch."""
 
+import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from torch import Tensor, distributed
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_nas.callbacks import Ranking, SamplingStatistics
+from lightning_nas.callbacks import Forgetting, GradientSimilarity, Ranking, SamplingStatistics
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.samplers import DataImportanceSampler, DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
@@ -140,6 +141,11 @@ def evolve_where_only_rank_0_can_score(root: Path) -> dict[str, Any]:
 
 def train_with_statistics(root: Path) -> dict[str, Any]:
     return train(root / str(rank()), UNIFORM, SamplingStatistics(), limit_val_batches=0)
+
+
+def train_with_diagnoses(root: Path) -> dict[str, Any]:
+    diagnoses = [GradientSimilarity(pairs=3, probe_size=16), Forgetting(steps=2, probe_size=50)]
+    return train(root / str(rank()), UNIFORM, *diagnoses, limit_val_batches=0)
 
 
 def count_exchanges(root: Path, sampler: MakeSampler, **flags: Any) -> list[int]:
@@ -352,6 +358,20 @@ def test_statistics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) 
     for name in ("visits.csv", "path_visits.csv", "operations.csv", "visits.png", "operations.png"):
         together, alone = (tmp_path / run / "0" / name for run in ("ranks", "alone"))
         assert together.read_bytes() == alone.read_bytes(), name
+
+
+def test_diagnoses_are_made_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
+    first, second = pair.run(train_with_diagnoses, tmp_path / "ranks")
+    alone = train_with_diagnoses(tmp_path / "alone")
+    short_runs.assert_same(first["weights"], second["weights"])
+    assert_close(first["weights"], alone["weights"])
+    assert not (tmp_path / "ranks" / "1").exists()
+    for name, column in (("gradient_similarity.csv", "similarity"), ("forgetting.csv", "at_epoch_end")):
+        files = [tmp_path / run / "0" / name for run in ("ranks", "alone")]
+        together, single = (list(csv.DictReader(file.read_text().splitlines())) for file in files)
+        assert [row["arch"] for row in together] == [row["arch"] for row in single]
+        values = [[float(row[column]) for row in table] for table in (together, single)]
+        assert values[0] == pytest.approx(values[1], abs=1e-3)
 
 
 def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:

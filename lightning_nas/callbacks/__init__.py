@@ -1,7 +1,9 @@
-"""Callbacks that look at a run: rankings, files, predictions, variances, how evenly paths are trained."""
+"""Callbacks that look at a run: rankings, files, predictions, gradients, forgetting, how evenly paths are trained."""
 
 from lightning_nas.callbacks.density_statistics import DensityStatistics
 from lightning_nas.callbacks.exact_resume import ExactResume
+from lightning_nas.callbacks.forgetting import Forgetting
+from lightning_nas.callbacks.gradient_similarity import GradientSimilarity
 from lightning_nas.callbacks.gradient_variance import GradientVariance
 from lightning_nas.callbacks.loss_plateau import LossPlateau
 from lightning_nas.callbacks.metrics_file import MetricsFile
@@ -15,6 +17,8 @@ from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
 __all__ = [
     "DensityStatistics",
     "ExactResume",
+    "Forgetting",
+    "GradientSimilarity",
     "GradientVariance",
     "LossPlateau",
     "MetricsFile",

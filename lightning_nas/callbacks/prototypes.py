@@ -108,7 +108,8 @@ class PrototypeCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses what could not be done after the warm-up."""
         assert isinstance(pl_module, SupernetModule)
-        self.probe = self.probe or draw_probe(trainer, pl_module, self.probe_size, self.seed)
+        key = "PrototypeCallback.probe_size"
+        self.probe = self.probe or draw_probe(trainer, pl_module, self.probe_size, self.seed, key)
         self.warmup = self.warmup or warmup_of(trainer, self.warmup_steps)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

@@ -70,7 +70,7 @@ def mean_distances(
     """
     if representation == "encoding":
         return hamming_mean_distance([supernet.space.features(path) for path in paths])
-    images, labels = _as_weights(supernet, images, labels)
+    images, labels = as_weights(supernet, images, labels)
     with batch_statistics(supernet):
         if representation == "functional":
             return mean_distance(functional(supernet, paths, images))
@@ -101,7 +101,7 @@ def unit_representations(
     Returns:
         Vectors of length 1, or less where something has no direction, shape (P, dimensions).
     """
-    images, labels = _as_weights(supernet, images, labels)
+    images, labels = as_weights(supernet, images, labels)
     with batch_statistics(supernet):
         if representation == "functional":
             return unit_vectors(functional(supernet, paths, images))
@@ -112,7 +112,7 @@ def unit_representations(
         return unit_vectors(gradient(supernet, paths, images, labels))
 
 
-def _as_weights(supernet: Supernet, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def as_weights(supernet: Supernet, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The probe where the weights are, and in their precision."""
     weight = next(supernet.parameters())
     return images.to(weight.device, weight.dtype), labels.to(weight.device)

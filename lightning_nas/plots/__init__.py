@@ -13,7 +13,12 @@ from lightning_nas.plots.projection import gradient_map, prototype_map, prototyp
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
 from lightning_nas.plots.style import save, save_table
-from lightning_nas.plots.training import gradient_variance, learning_rate_by_complexity
+from lightning_nas.plots.training import (
+    forgetting_over_epochs,
+    gradient_variance,
+    learning_rate_by_complexity,
+    similarity_by_distance,
+)
 from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
 __all__ = [
@@ -23,6 +28,7 @@ __all__ = [
     "choice_visits",
     "density_over_epochs",
     "density_vs_accuracy",
+    "forgetting_over_epochs",
     "gradient_map",
     "gradient_variance",
     "gradient_vs_functional_density",
@@ -37,6 +43,7 @@ __all__ = [
     "save",
     "save_table",
     "score_vs_ground_truth",
+    "similarity_by_distance",
     "sorted_by_density",
     "summary",
     "tau_over_epochs",

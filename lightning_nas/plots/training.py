@@ -1,4 +1,4 @@
-"""How the training of a supernet runs: noise of its gradients, and learning rates."""
+"""How the training of a supernet runs: its gradients, its learning rates, and what it forgets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -66,4 +66,52 @@ def learning_rate_by_complexity(
     style.tidy(axes, "learning rate by complexity", "finished share of the training, t / T", "learning rate")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=style.TICK_SIZE, frameon=False, title=complexity, title_fontsize=style.TICK_SIZE)
+    return figure
+
+
+def similarity_by_distance(distances: Sequence[int], similarities: ArrayLike, title: str) -> Figure:
+    """Do paths that differ more have less similar gradients?
+
+    As Jeon et al. (see :func:`learning_rate_by_complexity`, supplement C.6) ask.
+
+    Args:
+        distances: Edit distance of every pair of paths, shape (pairs,).
+        similarities: Cosine similarity of their gradients, shape (pairs,).
+        title: Which pairs.
+    """
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    x, y = np.asarray(distances), np.asarray(similarities, dtype=np.float64)
+    steps = np.unique(x)
+    axes.plot(x, y, ".", color=style.NEUTRAL, alpha=0.5, markeredgewidth=0, label="pair")
+    means = [y[x == step].mean() for step in steps]
+    axes.plot(steps, means, "o-", color=style.OTHER_COLOURS[0], linewidth=1.4, label="mean")
+    axes.axhline(0, color=style.NEUTRAL, linewidth=1)
+    style.tidy(axes, title, "edit distance", "cosine of the gradients")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
+    return figure
+
+
+def forgetting_over_epochs(epochs: Sequence[int], changes: Sequence[ArrayLike]) -> Figure:
+    """What trained paths lose or gain until the end of the epoch: the mean, and a band of one standard deviation.
+
+    After Fig. A14 of Ning et al., "Evaluating Efficient Performance Estimators of Neural Architectures" (2021).
+
+    Args:
+        epochs: Numbers of the epochs, e of them.
+        changes: For every epoch the accuracies of its paths at its end minus right after their training, in percent
+            points; e arrays of any length.
+    """
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    of_epochs = [np.asarray(change, dtype=np.float64) for change in changes]
+    means = np.array([change.mean() for change in of_epochs])
+    spreads = np.array([change.std() for change in of_epochs])
+    colour = style.OTHER_COLOURS[1]
+    axes.fill_between(epochs, means - spreads, means + spreads, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(epochs, means, marker=style.marker(len(epochs)), color=colour, linewidth=1.4)
+    axes.axhline(0, color=style.NEUTRAL, linewidth=1)
+    style.tidy(axes, "forgetting: below 0 is a loss", "epoch", "change of accuracy (percent points)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -13,8 +13,17 @@ from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 
 
-def draw_probe(trainer: Trainer, module: SupernetModule, size: int, seed: int) -> tuple[int, ...]:
+def draw_probe(
+    trainer: Trainer, module: SupernetModule, size: int, seed: int, key: str = "sampler.probe_size"
+) -> tuple[int, ...]:
     """Which validation images they are, fixed by the seed.
+
+    Args:
+        trainer: Knows the data.
+        module: Whose paths are compared.
+        size: How many images.
+        seed: Seed of the draw.
+        key: The option that gave their number.
 
     Raises:
         NASError: The data has no validation images to offer or too few of them, or they are too few for the
@@ -23,7 +32,7 @@ def draw_probe(trainer: Trainer, module: SupernetModule, size: int, seed: int) -
     has_norm = any(isinstance(layer, _BatchNorm) for layer in module.supernet.modules())
     if has_norm and size < FEWEST_IMAGES:
         raise NASError(
-            f"sampler.probe_size is {size}, but batch-norm takes its statistics from these images: valid are "
+            f"{key} is {size}, but batch-norm takes its statistics from these images: valid are "
             f"numbers from {FEWEST_IMAGES}"
         )
     return probe_indices(_data(trainer).num_val, size, seed)
@@ -39,6 +48,6 @@ def _data(trainer: Trainer) -> ImageDataModule:
     data = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(data, ImageDataModule):
         raise NASError(
-            "densities are measured on validation images of the data module: pass an ImageDataModule to the Trainer"
+            "paths are compared on validation images of the data module: pass an ImageDataModule to the Trainer"
         )
     return data

@@ -34,3 +34,18 @@ def test_rates_darken_with_complexity() -> None:
     assert legend is not None
     assert legend.get_title().get_text() == "million params"
     assert [text.get_text() for text in legend.get_texts()] == ["0.1", "0.8", "1.5"]
+
+
+def test_similarities_are_points_and_means_by_distance() -> None:
+    (axes,) = training.similarity_by_distance([2, 1, 2], [0.5, 0.25, -0.25], "pairs").axes
+    points, means = axes.lines[:2]
+    assert np.asarray(points.get_xydata()).tolist() == [[2, 0.5], [1, 0.25], [2, -0.25]]
+    assert np.asarray(means.get_xydata()).tolist() == [[1, 0.25], [2, 0.125]]
+
+
+def test_forgetting_is_a_mean_with_a_band_of_one_deviation() -> None:
+    (axes,) = training.forgetting_over_epochs([1, 2], [[-3, 1], [2, 2, 2]]).axes
+    assert np.asarray(axes.lines[0].get_xydata()).tolist() == [[1, -1], [2, 2]]
+    (band,) = [part for part in axes.collections if isinstance(part, PolyCollection)]
+    corners = {tuple(corner) for corner in np.asarray(band.get_paths()[0].vertices).tolist()}
+    assert corners == {(1, -3), (1, 1), (2, 2)}

@@ -1,0 +1,151 @@
+"""Whether the gradients of different paths pull their shared weights the same way."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_nas import plots
+from lightning_nas.callbacks.sampling_statistics import log_figure
+from lightning_nas.density.gradient import path_gradient
+from lightning_nas.density.representation import as_weights, batch_statistics
+from lightning_nas.errors import NASError
+from lightning_nas.module import SupernetModule
+from lightning_nas.random import Stream, generator, resolve_seed
+from lightning_nas.samplers.probe import draw_probe, probe_images
+from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces import SearchSpace, Supernet
+
+Pair = tuple[Architecture, Architecture]
+COLUMNS = ("epoch", "arch", "other", "edit_distance", "similarity")
+
+
+class GradientSimilarity(Callback):
+    """Compares the gradients of pairs of paths, always the same pairs on the same validation images.
+
+    After Ning et al., Evaluating Efficient Performance Estimators of Neural Architectures (NeurIPS 2021, App. A.3.1),
+    who blame parameter sharing where gradients differ, and Jeon et al., Subnet-Aware Dynamic Supernet Training (CVPR
+    2025, supplement C.6), who find similar paths to have similar gradients. They look at cells and at the first layer;
+    here it is the cosine of the gradients in all weights that both paths use (see ``gradient_similarity``).
+
+    It logs the mean over the pairs as ``gradient/similarity`` and writes ``gradient_similarity.csv``: the pairs of every
+    epoch that was looked at, with their edit distance, which is the number of decisions in which they differ (of
+    ``Pooling``, whose paths are one decision, of blocks). At the end of the run it draws the last of these epochs,
+    ``gradient_similarity.png``.
+
+    Args:
+        pairs: How many; each takes the gradients of two paths.
+        every_n_epochs: Epochs between two looks.
+        probe_size: Validation images; at least 16, where the supernet has batch-norm.
+        seed: Seed of images and pairs; None takes the one of ``seed_everything``.
+    """
+
+    def __init__(
+        self, pairs: int = 50, every_n_epochs: int = 1, probe_size: int = 64, seed: int | None = None
+    ) -> None:
+        for name, value in {"pairs": pairs, "every_n_epochs": every_n_epochs}.items():
+            if value < 1:
+                raise NASError(f"GradientSimilarity.{name} is {value}: valid are numbers from 1")
+        self.pairs = pairs
+        self.every_n_epochs = every_n_epochs
+        self.probe_size = probe_size
+        self._given_seed = seed
+        self._rows: list[tuple[Any, ...]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forgets an earlier run.
+
+        Raises:
+            NASError: The module is no supernet, or its space has no two paths.
+        """
+        if stage != "fit":
+            return
+        if not isinstance(pl_module, SupernetModule):
+            raise NASError(f"GradientSimilarity needs a SupernetModule, not a {type(pl_module).__name__}")
+        if pl_module.space.size < 2:
+            raise NASError("GradientSimilarity compares paths, but model.space has one")
+        self._rows = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws images and pairs."""
+        assert isinstance(pl_module, SupernetModule)
+        seed = resolve_seed(self._given_seed)
+        key = "GradientSimilarity.probe_size"
+        self._probe = draw_probe(trainer, pl_module, self.probe_size, seed, key)
+        self._pairs = [draw_pair(pl_module.space, seed, number) for number in range(self.pairs)]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures, logs and writes, on rank 0."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, SupernetModule)
+        supernet, space = pl_module.supernet, pl_module.space
+        images, labels = as_weights(supernet, *probe_images(trainer, self._probe))
+        with batch_statistics(supernet):
+            similarities = [gradient_similarity(supernet, pair, images, labels) for pair in self._pairs]
+        for (path, other), similarity in zip(self._pairs, similarities, strict=True):
+            distance = edit_distance(space, path, other)
+            self._rows.append((epoch, space.encode(path), space.encode(other), distance, similarity))
+        for logger in trainer.loggers:
+            mean = sum(similarities) / len(similarities)
+            logger.log_metrics({"gradient/similarity": mean}, step=trainer.global_step)
+        table = dict(zip(COLUMNS, zip(*self._rows, strict=True), strict=True))
+        plots.save_table(Path(trainer.default_root_dir) / "gradient_similarity.csv", table)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the last measurement."""
+        if not self._rows or not trainer.is_global_zero:
+            return
+        epoch, *_ = self._rows[-1]
+        _, _, _, distances, similarities = zip(*(row for row in self._rows if row[0] == epoch), strict=True)
+        figure = plots.similarity_by_distance(distances, similarities, f"pairs of paths after epoch {epoch}")
+        plots.save(figure, Path(trainer.default_root_dir) / "gradient_similarity.png")
+        log_figure(trainer, "gradient/similarity", figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows of the table."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues the table."""
+        self._rows = state_dict["rows"]
+
+
+def draw_pair(space: SearchSpace, seed: int, number: int) -> Pair:
+    """Pair number ``number`` of two different paths: a uniform one, and a mutant of it.
+
+    Two uniform paths would differ almost everywhere. So the probability with which decisions mutate is uniform too, and
+    pairs of all edit distances come up.
+    """
+    rng = generator(seed, Stream.SUBSET, number)
+    path = other = space.sample(rng)
+    while other == path:
+        other = space.mutate(path, rng, probability=rng.random())
+    return path, other
+
+
+def edit_distance(space: SearchSpace, path: Architecture, other: Architecture) -> int:
+    """The number of symbols in which two paths differ."""
+    return sum(a != b for a, b in zip(space.features(path), space.features(other), strict=True))
+
+
+def gradient_similarity(supernet: Supernet, pair: Pair, images: Tensor, labels: Tensor) -> float:
+    """Cosine of the gradients of two paths in the weights that both use.
+
+    Those are whole tensors: where choices are sizes, the gradient of the smaller one is 0 in the rest of a tensor.
+
+    Returns:
+        In [-1, 1]; 0 where a gradient vanishes.
+    """
+    path, other = pair
+    used = {id(parameter) for parameter in supernet.path_parameters(other)}
+    shared = [parameter for parameter in supernet.path_parameters(path) if id(parameter) in used]
+    mine, theirs = (
+        torch.cat([g.flatten().double() for g in path_gradient(supernet, one, images, labels, shared)])
+        for one in pair
+    )
+    return float(F.cosine_similarity(mine, theirs, dim=0))
