@@ -32,8 +32,9 @@ def arguments(file: str, tmp_path: Path) -> list[str]:
     kind = file.split("/")[0]
     published = kind == "spaces" and not file.endswith("_small.yaml")
     data = "data/image_folder.yaml" if published or kind == "recipes" else "data/digits.yaml"
-    # The paths of Pooling have the same complexity, and one decision.
-    space = "spaces/nasbench201_small.yaml" if kind == "optim" else "spaces/pooling_small.yaml"
+    # The paths of Pooling have the same complexity, one decision, and choices without weights of their own.
+    operations = kind in ("optim", "diagnostics")
+    space = "spaces/nasbench201_small.yaml" if operations else "spaces/pooling_small.yaml"
     parts = {"data": data} if kind == "recipes" else {"spaces": space, "data": data}
     composed = [file if kind == part else default for part, default in parts.items()]
     if kind not in parts:
@@ -83,6 +84,18 @@ def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.Monkey
         main(["fit", *common, "--trainer.fast_dev_run", "1"])
 
 
+def test_diagnoses_are_added_to_the_callbacks_of_other_configs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments("diagnostics/all.yaml", tmp_path)
+    with pytest.raises(SystemExit):
+        main(["fit", "-c", str(CONFIGS / "optim/calr.yaml"), *given, "--print_config"])
+    callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    names = [callback["class_path"].split(".")[-1] for callback in callbacks]
+    assert names[:2] == ["CaLR", "SamplingStatistics"]
+    assert names[-2:] == ["GradientSimilarity", "Forgetting"]
+
+
 def test_there_are_configs_of_every_kind() -> None:
     kinds = {file.split("/")[0] for file in FILES}
-    assert {"spaces", "data", "samplers", "optim", "groundtruth", "demo.yaml"} <= kinds
+    assert {"spaces", "data", "samplers", "optim", "diagnostics", "groundtruth", "demo.yaml"} <= kinds
