@@ -1,13 +1,15 @@
 """How much the gradients of the shared weights vary in the course of an epoch."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
+from lightning_nas.optim.momentum_separation import MomentumSeparationSGD
 from lightning_nas.spaces import Path
 
 Stat = Literal["variance", "deviation"]
@@ -29,7 +31,8 @@ class GradientVariance(Callback):
     Args:
         stat: ``variance`` as above, logged as ``gradient/variance``, or the mean standard ``deviation``, as in Jeon et
             al., Subnet-Aware Dynamic Supernet Training (CVPR 2025), logged as ``gradient/deviation``.
-        source: ``gradient``, or the optimizer's ``momentum`` after the step (SGD), logged as ``momentum/...``.
+        source: ``gradient``, or the optimizer's ``momentum`` after the step (SGD), logged as ``momentum/...``. Where
+            MomentumSeparationSGD keeps several, each counts as a tensor of its own over the steps of its cluster.
     """
 
     def __init__(self, stat: Stat = "variance", source: Source = "gradient") -> None:
@@ -111,13 +114,14 @@ class GradientVariance(Callback):
             return
         trained = self._trained(pl_module)
         [optimizer] = trainer.optimizers
-        buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in trained.items()}
+        buffers = {name: _momentum(optimizer, p) for name, p in trained.items()}
         if missing := [name for name, p in trained.items() if p.grad is not None and buffers[name] is None]:
             raise NASError(
                 f"GradientVariance.source is 'momentum', but {type(optimizer).__name__} keeps none of {missing[0]}: "
                 "valid is 'gradient', and SGD with momentum"
             )
-        self._add({name: buffer for name, buffer in buffers.items() if buffer is not None})
+        cluster = f" of cluster {optimizer.cluster}" if isinstance(optimizer, MomentumSeparationSGD) else ""
+        self._add({name + cluster: buffer for name, buffer in buffers.items() if buffer is not None})
 
     def _trained(self, module: LightningModule) -> dict[str, nn.Parameter]:
         """The searchable weights that a path of the step used: others may have a gradient left."""
@@ -165,6 +169,14 @@ class GradientVariance(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues the epoch."""
         self._number, self._mean, self._squares = (state_dict[key] for key in ("number", "mean", "squares"))
+
+
+def _momentum(optimizer: Optimizer, parameter: nn.Parameter) -> Tensor | None:
+    """The buffer that the last step updated."""
+    state = optimizer.state[parameter]
+    if isinstance(optimizer, MomentumSeparationSGD):
+        return cast(Tensor | None, state.get("momentum_buffers", {}).get(optimizer.cluster))
+    return cast(Tensor | None, state.get("momentum_buffer"))
 
 
 def _at_least_float(value: Tensor) -> torch.dtype:

@@ -118,10 +118,13 @@ class CaLR(Callback):
         """Looks at the space and the length of the run.
 
         Raises:
-            NASError: The module has a schedule of its own or is no supernet, or the run has no end.
+            NASError: The module has a schedule of its own or is no supernet, there is another CaLR, or the run has no
+                end.
         """
         if not isinstance(pl_module, SupernetModule) or pl_module.schedule != "constant":
             raise NASError("CaLR sets the rate of a SupernetModule whose model.schedule is 'constant'")
+        if (number := sum(isinstance(one, CaLR) for one in trainer.callbacks)) > 1:  # type: ignore[attr-defined]
+            raise NASError(f"trainer.callbacks has {number} CaLR: only one of them can set the rate")
         if math.isinf(trainer.estimated_stepping_batches):
             raise NASError(
                 "CaLR anneals over a run, but this one has no end: set trainer.max_epochs or trainer.max_steps"

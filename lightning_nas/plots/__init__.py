@@ -18,6 +18,7 @@ from lightning_nas.plots.training import (
     gradient_variance,
     learning_rate_by_complexity,
     similarity_by_distance,
+    variance_and_tau,
 )
 from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
@@ -47,4 +48,5 @@ __all__ = [
     "sorted_by_density",
     "summary",
     "tau_over_epochs",
+    "variance_and_tau",
 ]

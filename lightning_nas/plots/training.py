@@ -44,6 +44,33 @@ def gradient_variance(epochs: Sequence[int], variance_by_name: Mapping[str, Arra
     return figure
 
 
+def variance_and_tau(values: Sequence[int], variances: ArrayLike, taus: ArrayLike, varied: str) -> Figure:
+    """Gradient variance (left axis) and Kendall's tau (right axis) of supernets that differ in one setting.
+
+    As in Fig. 1(a) and 5(a) of Lu et al. (see :func:`gradient_variance`).
+
+    Args:
+        values: Of the setting, v of them; evenly spaced in the figure.
+        variances: Gradient variances, shape (v,).
+        taus: Kendall's taus, shape (v,).
+        varied: Name of the setting.
+    """
+    figure = style.new_figure(6, 3.6)
+    left = figure.subplots()
+    right = left.twinx()
+    positions, (one, other) = np.arange(len(values)), style.OTHER_COLOURS[:2]
+    left.plot(positions, np.asarray(variances, dtype=np.float64), "o-", color=one, linewidth=1.4)
+    right.plot(positions, np.asarray(taus, dtype=np.float64), "s--", color=other, linewidth=1.4)
+    style.tidy(left, f"gradient variance and tau by {varied}", varied, "gradient variance (solid)")
+    left.set_yscale("log")
+    left.set_xticks(positions, [str(value) for value in values])
+    right.set_ylabel("Kendall tau (dashed)", fontsize=style.LABEL_SIZE, color=other)
+    right.tick_params(labelsize=style.TICK_SIZE)
+    right.spines["top"].set_visible(False)
+    left.yaxis.label.set_color(one)
+    return figure
+
+
 def learning_rate_by_complexity(
     progress: ArrayLike, rates: ArrayLike, labels: Sequence[str], complexity: str
 ) -> Figure:

@@ -5,11 +5,13 @@ import pytest
 import short_runs
 import torch
 from lightning import Callback, LightningModule, Trainer
+from sampler_cases import separated_sgd
 from torch import Tensor
 
 from lightning_nas.callbacks import GradientVariance
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
+from lightning_nas.optim.momentum_separation import MomentumSeparation
 from lightning_nas.samplers import PathSampler, UniformSampler
 from lightning_nas.spaces import NASBench201, Pooling
 from lightning_nas.spaces.nasbench201 import live_edges
@@ -18,9 +20,10 @@ from lightning_nas.spaces.nasbench201 import live_edges
 class Watch(Callback):
     """Every gradient or momentum of every step, kept whole; what was trained is told from the live edges."""
 
-    def __init__(self, source: str, accumulate: int) -> None:
+    def __init__(self, source: str, accumulate: int, separated_by: int | None = None) -> None:
         self.source = source
         self.accumulate = accumulate
+        self.separated_by = separated_by
         self.paths: list[Any] = []
         self.seen: list[dict[str, list[Tensor]]] = []
 
@@ -32,9 +35,14 @@ class Watch(Callback):
             for number, cell in enumerate(module.supernet.cells):  # type: ignore[arg-type]
                 for name, parameter in cell.operation(edge, operation).named_parameters():
                     [optimizer] = trainer.optimizers
-                    momentum = self.source == "momentum"
-                    value = optimizer.state[parameter]["momentum_buffer"] if momentum else parameter.grad
-                    key = f"{number}/{edge}/{operation}/{name}"
+                    value, cluster = parameter.grad, 0
+                    if self.source == "momentum" and self.separated_by is None:
+                        value = optimizer.state[parameter]["momentum_buffer"]
+                    elif self.source == "momentum":
+                        cluster = self.paths[0][self.separated_by]
+                        value = optimizer.state[parameter]["momentum_buffers"][cluster]
+                    assert value is not None
+                    key = f"{number}/{edge}/{operation}/{name}/{cluster}"
                     self.seen[-1].setdefault(key, []).append(value.clone())
 
     def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Any, batch_idx: int) -> None:
@@ -89,6 +97,17 @@ def test_it_equals_the_variance_of_all_gradients_kept(
     found = logged(tmp_path, f"{measured.source}/{measured.stat}")
     assert found == pytest.approx(watch.values(measured.stat == "deviation"), rel=1e-10)
     assert len(found) == 10
+
+
+def test_separated_momenta_are_watched_one_by_one(tmp_path: Path) -> None:
+    measured, watch = GradientVariance("deviation", "momentum"), Watch("momentum", 1, separated_by=3)
+    space = NASBench201(channels=2, cells=1)
+    module = short_runs.supernet_module(space, optimizer=separated_sgd)
+    common = {"max_epochs": 4, "limit_val_batches": 0, "precision": "64-true", "enable_checkpointing": False}
+    callbacks = [UniformSampler(seed=0), MomentumSeparation(decisions=(3,)), watch, measured]
+    trainer = short_runs.trainer(tmp_path, *callbacks, **common)
+    trainer.fit(module, datamodule=short_runs.digits(batch_size=10))
+    assert logged(tmp_path, "momentum/deviation") == pytest.approx(watch.values(deviation=True), rel=1e-10)
 
 
 class Given(PathSampler):

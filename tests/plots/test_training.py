@@ -49,3 +49,11 @@ def test_forgetting_is_a_mean_with_a_band_of_one_deviation() -> None:
     (band,) = [part for part in axes.collections if isinstance(part, PolyCollection)]
     corners = {tuple(corner) for corner in np.asarray(band.get_paths()[0].vertices).tolist()}
     assert corners == {(1, -3), (1, 1), (2, 2)}
+
+
+def test_variance_and_tau_have_an_axis_each() -> None:
+    left, right = training.variance_and_tau([16, 64], [0.5, 0.1], [0.2, 0.3], "batch size").axes
+    assert [text.get_text() for text in left.get_xticklabels()] == ["16", "64"]
+    assert np.asarray(left.lines[0].get_ydata()).tolist() == [0.5, 0.1]
+    assert np.asarray(right.lines[0].get_ydata()).tolist() == [0.2, 0.3]
+    assert left.get_xlabel() == "batch size"

@@ -1,0 +1,124 @@
+"""Gradient variance (GV) and Kendall's tau against the operations of an edge, and against the batch size.
+
+The experiments of Lu et al., PA&DA: Jointly Sampling Path and Data for Consistent NAS (CVPR 2023), Fig. 1(a) and 5(a), on
+NAS-Bench-201 with uniform sampling. Every supernet ranks the same 64 networks, those of the smallest space. Which
+operations come first, the paper does not say: here the convolutions, so that GV is of the same weights throughout.
+
+    python examples/gradient_variance.py nasbench201.csv --data datasets/cifar10 --out runs/gradient_variance
+    python examples/gradient_variance.py nasbench201.csv --quick    # minutes on one core: digits, a tiny supernet
+
+In the quick version only GV means something: its images are digits, and the table knows other ones. Writes
+``gradient_variance.csv``, a row per supernet, and two figures.
+"""
+
+import argparse
+import csv
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from lightning import seed_everything
+from torch.optim import SGD
+
+from lightning_nas import plots
+from lightning_nas.callbacks import GradientVariance, Ranking
+from lightning_nas.data import DigitsDataModule, ImageDataModule, ImageFolderDataModule
+from lightning_nas.module import SupernetModule
+from lightning_nas.samplers import UniformSampler
+from lightning_nas.spaces import NASBench201, RestrictedSpace
+from lightning_nas.trainer import NASTrainer
+
+# By their numbers in NASBench201: 3x3 and 1x1 convolution, skip, average pooling, none.
+OPERATIONS = (3, 2, 1, 4, 0)
+BATCH_SIZES = (16, 32, 64, 128, 256, 512)
+QUICK_BATCH_SIZES = (16, 64, 256)
+
+
+class Supernet(NamedTuple):
+    """One training: its experiment is the name of what is varied."""
+
+    experiment: str
+    operations: int
+    batch_size: int
+    seed: int
+
+
+def supernets(quick: bool, seeds: int) -> list[Supernet]:
+    """All trainings of both experiments."""
+    sizes, usual = (QUICK_BATCH_SIZES, 64) if quick else (BATCH_SIZES, 256)
+    numbers = range(2, len(OPERATIONS) + 1)
+    first = [Supernet("operations", number, usual, seed) for number in numbers for seed in range(seeds)]
+    return first + [
+        Supernet("batch_size", len(OPERATIONS), size, seed) for size in sizes for seed in range(seeds)
+    ]
+
+
+def train(supernet: Supernet, options: argparse.Namespace) -> tuple[float, float]:
+    """Mean GV over the epochs, and tau of the 64 networks at the end."""
+    seed_everything(supernet.seed, verbose=False)
+    data: ImageDataModule = DigitsDataModule(batch_size=supernet.batch_size)
+    if not options.quick:
+        data = ImageFolderDataModule(options.data, batch_size=supernet.batch_size)
+    whole = NASBench201(channels=2, cells=1) if options.quick else NASBench201()
+    smallest, space = (RestrictedSpace(whole, (OPERATIONS[:n],) * 6) for n in (2, supernet.operations))
+    root = options.out / "_".join(map(str, supernet))
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "archs.txt").write_text("\n".join(map(smallest.encode, smallest)))
+    optimizer = partial(SGD, lr=0.05, momentum=0.9, weight_decay=2.5e-4)
+    facts = (data.num_classes, data.in_channels, data.image_size)
+    module = SupernetModule(space, *facts, optimizer=optimizer, schedule="cosine_epochs")
+    ranking = Ranking(options.benchmark, options.dataset, paths=str(root / "archs.txt"))
+    trainer = NASTrainer(
+        default_root_dir=str(root),
+        callbacks=[UniformSampler(), GradientVariance(), ranking],
+        max_epochs=options.epochs,
+        check_val_every_n_epoch=options.epochs,
+        gradient_clip_val=5,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+    )
+    trainer.fit(module, datamodule=data)
+    with (root / "metrics.csv").open(newline="") as file:
+        rows = [row["gradient/variance"] for row in csv.DictReader(file)]
+    variance = float(np.mean([float(value) for value in rows if value]))
+    return variance, float(trainer.callback_metrics["ranking/kendall_tau"])
+
+
+def draw(experiment: str, supernets: list[Supernet], measured: list[tuple[float, float]], out: Path) -> None:
+    """GV and tau against what an experiment varies, means over seeds."""
+    by_value: dict[int, list[tuple[float, float]]] = {}
+    for supernet, numbers in zip(supernets, measured, strict=True):
+        if supernet.experiment == experiment:
+            by_value.setdefault(getattr(supernet, experiment), []).append(numbers)
+    variances, taus = np.array([np.mean(found, axis=0) for found in by_value.values()]).T
+    figure = plots.variance_and_tau(list(by_value), variances, taus, experiment.replace("_", " "))
+    plots.save(figure, out / f"{experiment}.png")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Trains all supernets, one after the other."""
+    parser = argparse.ArgumentParser(description="GV and tau against operations per edge and batch size")
+    parser.add_argument("benchmark", help="table of NAS-Bench-201, from lightning-nas fetch-benchmark")
+    parser.add_argument("--dataset", default="cifar10", help="its column")
+    parser.add_argument("--data", help="folder of CIFAR-10 images, train/<class>/* and test/<class>/*")
+    parser.add_argument("--out", type=Path, default=Path("runs/gradient_variance"))
+    parser.add_argument("--epochs", type=int, help="of every supernet; 250, or 5 with --quick")
+    parser.add_argument("--seeds", type=int, default=1, help="supernets of every kind")
+    parser.add_argument("--quick", action="store_true", help="digits and a tiny supernet")
+    options = parser.parse_args(args)
+    if not options.quick and options.data is None:
+        parser.error("--data is needed, or --quick")
+    options.epochs = options.epochs or (5 if options.quick else 250)
+    trained = supernets(options.quick, options.seeds)
+    measured = [train(supernet, options) for supernet in trained]
+    columns = zip(*(one + numbers for one, numbers in zip(trained, measured, strict=True)), strict=True)
+    names = (*Supernet._fields, "gradient_variance", "kendall_tau")
+    plots.save_table(options.out / "gradient_variance.csv", dict(zip(names, columns, strict=True)))
+    for experiment in ("operations", "batch_size"):
+        draw(experiment, trained, measured, options.out)
+    print(f"A table and two figures are in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
