@@ -4,15 +4,16 @@ The experiments of Lu et al., PA&DA: Jointly Sampling Path and Data for Consiste
 NAS-Bench-201 with uniform sampling. Every supernet ranks the same 64 networks, those of the smallest space. Which
 operations come first, the paper does not say: here the convolutions, so that GV is of the same weights throughout.
 
-    python examples/gradient_variance.py nasbench201.csv --data datasets/cifar10 --out runs/gradient_variance
+    python examples/gradient_variance.py nasbench201.csv --data datasets/cifar10
     python examples/gradient_variance.py nasbench201.csv --quick    # minutes on one core: digits, a tiny supernet
 
-In the quick version only GV means something: its images are digits, and the table knows other ones. Writes
-``gradient_variance.csv``, a row per supernet, and two figures.
+Writes ``gradient_variance.csv``, a row per supernet, and two figures. Tau of the quick version means nothing: its images
+are digits, and the table knows other ones.
 """
 
 import argparse
 import csv
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -47,11 +48,9 @@ class Supernet(NamedTuple):
 def supernets(quick: bool, seeds: int) -> list[Supernet]:
     """All trainings of both experiments."""
     sizes, usual = (QUICK_BATCH_SIZES, 64) if quick else (BATCH_SIZES, 256)
-    numbers = range(2, len(OPERATIONS) + 1)
-    first = [Supernet("operations", number, usual, seed) for number in numbers for seed in range(seeds)]
-    return first + [
-        Supernet("batch_size", len(OPERATIONS), size, seed) for size in sizes for seed in range(seeds)
-    ]
+    full = len(OPERATIONS)
+    first = [Supernet("operations", n, usual, seed) for n in range(2, full + 1) for seed in range(seeds)]
+    return first + [Supernet("batch_size", full, size, seed) for size in sizes for seed in range(seeds)]
 
 
 def train(supernet: Supernet, options: argparse.Namespace) -> tuple[float, float]:
@@ -68,7 +67,7 @@ def train(supernet: Supernet, options: argparse.Namespace) -> tuple[float, float
     optimizer = partial(SGD, lr=0.05, momentum=0.9, weight_decay=2.5e-4)
     facts = (data.num_classes, data.in_channels, data.image_size)
     module = SupernetModule(space, *facts, optimizer=optimizer, schedule="cosine_epochs")
-    ranking = Ranking(options.benchmark, options.dataset, paths=str(root / "archs.txt"))
+    ranking = Ranking(options.benchmark, "cifar10", paths=str(root / "archs.txt"))
     trainer = NASTrainer(
         default_root_dir=str(root),
         callbacks=[UniformSampler(), GradientVariance(), ranking],
@@ -87,10 +86,10 @@ def train(supernet: Supernet, options: argparse.Namespace) -> tuple[float, float
 
 def draw(experiment: str, supernets: list[Supernet], measured: list[tuple[float, float]], out: Path) -> None:
     """GV and tau against what an experiment varies, means over seeds."""
-    by_value: dict[int, list[tuple[float, float]]] = {}
+    by_value = defaultdict[int, list[tuple[float, float]]](list)
     for supernet, numbers in zip(supernets, measured, strict=True):
         if supernet.experiment == experiment:
-            by_value.setdefault(getattr(supernet, experiment), []).append(numbers)
+            by_value[getattr(supernet, experiment)].append(numbers)
     variances, taus = np.array([np.mean(found, axis=0) for found in by_value.values()]).T
     figure = plots.variance_and_tau(list(by_value), variances, taus, experiment.replace("_", " "))
     plots.save(figure, out / f"{experiment}.png")
@@ -98,17 +97,14 @@ def draw(experiment: str, supernets: list[Supernet], measured: list[tuple[float,
 
 def main(args: list[str] | None = None) -> None:
     """Trains all supernets, one after the other."""
-    parser = argparse.ArgumentParser(description="GV and tau against operations per edge and batch size")
+    parser = argparse.ArgumentParser()
     parser.add_argument("benchmark", help="table of NAS-Bench-201, from lightning-nas fetch-benchmark")
-    parser.add_argument("--dataset", default="cifar10", help="its column")
-    parser.add_argument("--data", help="folder of CIFAR-10 images, train/<class>/* and test/<class>/*")
+    parser.add_argument("--data", default="datasets/cifar10", help="train/<class>/* and test/<class>/*")
     parser.add_argument("--out", type=Path, default=Path("runs/gradient_variance"))
     parser.add_argument("--epochs", type=int, help="of every supernet; 250, or 5 with --quick")
     parser.add_argument("--seeds", type=int, default=1, help="supernets of every kind")
     parser.add_argument("--quick", action="store_true", help="digits and a tiny supernet")
     options = parser.parse_args(args)
-    if not options.quick and options.data is None:
-        parser.error("--data is needed, or --quick")
     options.epochs = options.epochs or (5 if options.quick else 250)
     trained = supernets(options.quick, options.seeds)
     measured = [train(supernet, options) for supernet in trained]

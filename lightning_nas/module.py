@@ -103,6 +103,12 @@ class SupernetModule(LightningModule):
         self.losses: list[Tensor] = []
         self._set_aside: list[tuple[nn.Parameter, Tensor]] = []
 
+    @property
+    def trained_paths(self) -> tuple[Path, ...]:
+        """Those of ``paths`` that have a weight."""
+        weights = self.path_weights or (1.0,) * len(self.paths)
+        return tuple(path for path, weight in zip(self.paths, weights, strict=True) if weight)
+
     def forward(self, x: Tensor, path: Path) -> Tensor:
         """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
         return cast(Tensor, self.supernet(self._laid_out(x), path))

@@ -84,9 +84,18 @@ def visits(name: str, accumulated: int, root: Path) -> torch.Tensor:
     return sampler.choice_visits
 
 
+# Momentum is shared over steps of one batch or of two, or separated.
 @pytest.mark.slow
-@pytest.mark.parametrize("momentum", ["shared", "separated", "accumulated"])
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(
+    ("rate", "momentum"),
+    [
+        ("schedule", "separated"),
+        ("calr", "separated"),
+        ("calr", "accumulated"),
+        ("loss_plateau", "shared"),
+        ("loss_plateau", "separated"),
+    ],
+)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_rates_momentum_images_and_diagnoses_go_together(
     tmp_path: Path, name: str, rate: str, momentum: str

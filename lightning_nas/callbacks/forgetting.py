@@ -78,9 +78,8 @@ class Forgetting(Callback):
         if not trainer.is_global_zero or batch_idx // accumulated not in self._chosen(trainer):
             return
         assert isinstance(pl_module, SupernetModule)
-        weights = pl_module.path_weights or (1.0,) * len(pl_module.paths)
-        trained = [path for path, weight in zip(pl_module.paths, weights, strict=True) if weight]
-        for path, accuracy in zip(trained, self._accuracies(trainer, pl_module, trained), strict=True):
+        paths = pl_module.trained_paths
+        for path, accuracy in zip(paths, self._accuracies(trainer, pl_module, paths), strict=True):
             self._measured.append((trainer.current_epoch + 1, trainer.global_step, path, accuracy))
 
     def _chosen(self, trainer: Trainer) -> list[int]:
@@ -90,10 +89,12 @@ class Forgetting(Callback):
         chosen: list[int] = rng.choice(number, min(self.steps, number), replace=False).tolist()
         return chosen
 
-    def _accuracies(self, trainer: Trainer, module: SupernetModule, paths: list[Architecture]) -> list[float]:
+    def _accuracies(
+        self, trainer: Trainer, module: SupernetModule, paths: tuple[Architecture, ...]
+    ) -> list[float]:
         images, labels = as_weights(module.supernet, *probe_images(trainer, self._probe))
         batch_size = trainer.datamodule.eval_batch_size  # type: ignore[attr-defined]
-        return accuracies(module.supernet, tuple(paths), images, labels, batch_size)
+        return accuracies(module.supernet, paths, images, labels, batch_size)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the same paths again, logs and writes, on rank 0."""
@@ -105,7 +106,7 @@ class Forgetting(Callback):
         if not measured:
             return
         _, steps, paths, before = zip(*measured, strict=True)
-        after = self._accuracies(trainer, pl_module, list(paths))
+        after = self._accuracies(trainer, pl_module, paths)
         changes = forgetting(before, after)
         archs = map(pl_module.space.encode, paths)
         columns = ([epoch] * len(paths), steps, archs, before, after, changes.tolist())

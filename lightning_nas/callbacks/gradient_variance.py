@@ -83,14 +83,15 @@ class GradientVariance(Callback):
             for name, tensor in tensors.items():
                 tensors[name] = tensor.to(pl_module.device)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Keeps the paths of the optimizer step."""
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the paths of the optimizer step.
+
+        Not when the batch starts: on the command line the sampler comes last, and has not chosen yet.
+        """
         assert isinstance(pl_module, SupernetModule)
-        if batch_idx % trainer.accumulate_grad_batches == 0:
+        if trainer.fit_loop.batch_idx % trainer.accumulate_grad_batches == 0:
             self._window = []
-        self._window += pl_module.paths
+        self._window += pl_module.trained_paths
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: object
@@ -173,7 +174,7 @@ class GradientVariance(Callback):
 
 def _momentum(optimizer: Optimizer, parameter: nn.Parameter) -> Tensor | None:
     """The buffer that the last step updated."""
-    state = optimizer.state[parameter]
+    state = optimizer.state.get(parameter, {})
     if isinstance(optimizer, MomentumSeparationSGD):
         return cast(Tensor | None, state.get("momentum_buffers", {}).get(optimizer.cluster))
     return cast(Tensor | None, state.get("momentum_buffer"))

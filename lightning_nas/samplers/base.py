@@ -95,10 +95,8 @@ class PathSampler(Callback, ABC):
         pl_module.paths = self.choose(trainer, pl_module, trainer.fit_loop.epoch_loop.total_batch_idx)
         for path in pl_module.paths:
             pl_module.space.require(path)
-        weights = pl_module.path_weights or (1.0,) * len(pl_module.paths)
-        for path, weight in zip(pl_module.paths, weights, strict=True):
-            if weight:
-                self._count(pl_module.space, path)
+        for path in pl_module.trained_paths:
+            self._count(pl_module.space, path)
 
     def _count(self, space: SearchSpace, path: Path) -> None:
         self.choice_visits[torch.arange(len(path)), torch.tensor(path)] += 1

@@ -46,7 +46,8 @@ class Watch(Callback):
                     self.seen[-1].setdefault(key, []).append(value.clone())
 
     def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Any, batch_idx: int) -> None:
-        self.paths = module.paths if batch_idx % self.accumulate == 0 else [*self.paths, *module.paths]
+        trained = module.paths if any(module.path_weights or (1,)) else ()
+        self.paths = [*(self.paths if batch_idx % self.accumulate else ()), *trained]
 
     def on_before_optimizer_step(self, trainer: Trainer, module: Any, optimizer: Any) -> None:
         if self.source == "gradient":
@@ -92,11 +93,30 @@ def test_it_equals_the_variance_of_all_gradients_kept(
     space = NASBench201(channels=2, cells=1)
     module = short_runs.supernet_module(space, inactive_params=inactive)
     common = {"max_epochs": 10, "limit_val_batches": 0, "precision": "64-true", "enable_checkpointing": False}
-    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0), watch, measured, **common, **flags)
+    # On the command line the sampler comes last.
+    trainer = short_runs.trainer(tmp_path, measured, UniformSampler(seed=0), watch, **common, **flags)
     trainer.fit(module, datamodule=short_runs.digits(batch_size=10))
     found = logged(tmp_path, f"{measured.source}/{measured.stat}")
     assert found == pytest.approx(watch.values(measured.stat == "deviation"), rel=1e-10)
     assert len(found) == 10
+
+
+class Half(UniformSampler):
+    """Trains nothing in every other batch."""
+
+    def choose(self, trainer: Trainer, module: SupernetModule, step: int) -> Any:
+        module.path_weights = (float(step % 2),)
+        return super().choose(trainer, module, step)
+
+
+@pytest.mark.parametrize("source", ["gradient", "momentum"])
+def test_steps_that_train_nothing_are_left_out(tmp_path: Path, source: Any) -> None:
+    measured, watch = GradientVariance(source=source), Watch(source, 1)
+    module = short_runs.supernet_module(NASBench201(channels=2, cells=1))
+    common = {"max_epochs": 2, "limit_val_batches": 0, "precision": "64-true"}
+    trainer = short_runs.trainer(tmp_path, Half(seed=0), watch, measured, **common)
+    trainer.fit(module, datamodule=short_runs.digits(batch_size=10))
+    assert logged(tmp_path, f"{source}/variance") == pytest.approx(watch.values(deviation=False), rel=1e-10)
 
 
 def test_separated_momenta_are_watched_one_by_one(tmp_path: Path) -> None:

@@ -38,9 +38,3 @@ def test_it_writes_a_row_per_supernet_and_two_figures(tmp_path: Path, example: M
     assert {path.name for path in out.glob("*.png")} == {"operations.png", "batch_size.png"}
     scored = next((out / "batch_size_3_50_0" / "scores").iterdir()).read_text().splitlines()
     assert len(scored) == 65
-
-
-def test_images_are_needed(capsys: pytest.CaptureFixture[str], example: ModuleType) -> None:
-    with pytest.raises(SystemExit):
-        example.main(["table.csv"])
-    assert "--data is needed, or --quick" in capsys.readouterr().err
