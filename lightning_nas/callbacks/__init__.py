@@ -1,4 +1,4 @@
-"""Callbacks that look at a run: rankings, files, predictions, gradients, forgetting, how evenly paths are trained."""
+"""Callbacks that look at a run: rankings, files, predictions, variances, how evenly paths are trained."""
 
 from lightning_nas.callbacks.density_statistics import DensityStatistics
 from lightning_nas.callbacks.exact_resume import ExactResume
