@@ -1,5 +1,6 @@
 """How much the gradients of the shared weights vary in the course of an epoch."""
 
+from pathlib import Path as FilePath
 from typing import Any, Literal, cast
 
 import torch
@@ -7,6 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_nas import plots
+from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.optim.momentum_separation import MomentumSeparationSGD
@@ -26,13 +29,16 @@ class GradientVariance(Callback):
         GV = the mean over elements, and then over the tensors that were trained at least twice
 
     Gradients are those of all ranks, before they are clipped. Needs twice the memory of the searchable weights; nothing
-    waits for the device before the epoch ends.
+    waits for the device before the epoch ends. At the end of the run ``gradient_variance.png`` (and alike) shows all epochs.
 
     Args:
         stat: ``variance`` as above, logged as ``gradient/variance``, or the mean standard ``deviation``, as in Jeon et
             al., Subnet-Aware Dynamic Supernet Training (CVPR 2025), logged as ``gradient/deviation``.
         source: ``gradient``, or the optimizer's ``momentum`` after the step (SGD), logged as ``momentum/...``. Where
             MomentumSeparationSGD keeps several, each counts as a tensor of its own over the steps of its cluster.
+
+    Attributes:
+        history: The value of every epoch so far that had one, by number of the epoch.
     """
 
     def __init__(self, stat: Stat = "variance", source: Source = "gradient") -> None:
@@ -40,6 +46,7 @@ class GradientVariance(Callback):
         self.source: Source = source
         self._parameters: dict[str, nn.Parameter] = {}
         self._window: list[Path] = []
+        self.history: dict[int, float] = {}
         self._clear()
 
     @property
@@ -75,6 +82,7 @@ class GradientVariance(Callback):
                 "its weights are shared"
             )
         self._parameters = {name: p for name, p in supernet.named_parameters() if id(p) in searchable}
+        self.history = {}
         self._clear()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -160,15 +168,30 @@ class GradientVariance(Callback):
         value = self.value()
         self._clear()
         if value is not None:
+            self.history[trainer.current_epoch + 1] = value
             for logger in trainer.loggers:
                 logger.log_metrics({f"{self.source}/{self.stat}": value}, step=trainer.global_step)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws all epochs."""
+        if not trainer.is_global_zero or not self.history:
+            return
+        name = f"{self.source}_{self.stat}"
+        epochs, values = list(self.history), list(self.history.values())
+        figure = plots.variance_over_epochs(epochs, {"this run": values}, f"{self.source} {self.stat}")
+        plots.save(
+            figure, FilePath(trainer.default_root_dir) / f"{name}.png", {"epoch": epochs, name: values}
+        )
+        log_figure(trainer, f"{self.source}/{self.stat}_over_epochs", figure)
+
     def state_dict(self) -> dict[str, Any]:
-        """What was seen of the epoch."""
-        return {"number": self._number, "mean": self._mean, "squares": self._squares}
+        """The epochs so far, and what was seen of this one."""
+        seen = {"number": self._number, "mean": self._mean, "squares": self._squares}
+        return {"history": self.history, **seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues the epoch."""
+        self.history = state_dict["history"]
         self._number, self._mean, self._squares = (state_dict[key] for key in ("number", "mean", "squares"))
 
 

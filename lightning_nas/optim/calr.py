@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
+from lightning_nas import plots
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers.base import PathSampler
-from lightning_nas.spaces import Path
+from lightning_nas.spaces import Path as Architecture
 from lightning_nas.spaces.extremes import extreme_costs
 
 Curve = Literal["log", "linear", "exponential"]
@@ -66,7 +69,7 @@ class CaLR(Callback):
 
     The rate is set when the gradients are complete, right before the optimizer steps, and depends on nothing but t and the
     paths: there is no state to resume. Clipping and precision keep their meaning. It goes with ``model.schedule``
-    ``constant``.
+    ``constant``. ``learning_rate.png`` in the run directory shows it for paths of several sizes.
 
     Several paths, in one batch or over the batches of an accumulated step, have one rate. The paper weights their
     gradients by r(t, a) (supplement, on FairNAS). Here the rate is lr_0 times the mean of r, and the weights are
@@ -137,6 +140,24 @@ class CaLR(Callback):
                 "line for all of them"
             )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the rates of the run."""
+        if not trainer.is_global_zero:
+            return
+        base = trainer.optimizers[0].param_groups[0]
+        complexities = np.geomspace(*self._range, 5 if self._range[0] < self._range[1] else 1)
+        progress = np.linspace(0, 1, 101)
+        rates = [
+            [base.get("initial_lr", base["lr"]) * self._share(int(c.round()), t) for t in progress]
+            for c in complexities
+        ]
+        labels = [f"{complexity / 1e6:.3g}" for complexity in complexities]
+        figure = plots.learning_rate_by_complexity(progress, rates, labels, f"million {self.complexity}")
+        table = dict(zip(labels, rates, strict=True))
+        plots.save(
+            figure, Path(trainer.default_root_dir) / "learning_rate.png", {"progress": progress, **table}
+        )
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -168,9 +189,13 @@ class CaLR(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({"train/lr_factor": mean}, step=trainer.global_step)
 
-    def _factor(self, module: SupernetModule, path: Path, step: int) -> float:
+    def _factor(self, module: SupernetModule, path: Architecture, step: int) -> float:
         """r(t, a)."""
-        complexity = int(getattr(module.space.cost(path), self.complexity))
+        return self._share(
+            int(getattr(module.space.cost(path), self.complexity)), min(1.0, step / self._steps)
+        )
+
+    def _share(self, complexity: int, progress: float) -> float:
+        """r, where ``progress`` is t / T."""
         gamma = decay_ratio(complexity, *self._range, self.gamma_max, self.curve, self.reverse)
-        remaining = max(0.0, 1 - step / self._steps)
-        return (1 - self.eta_min) * float(remaining**gamma) + self.eta_min
+        return (1 - self.eta_min) * float((1 - progress) ** gamma) + self.eta_min

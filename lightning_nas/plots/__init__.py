@@ -15,10 +15,10 @@ from lightning_nas.plots.sampling import sampling_frequency
 from lightning_nas.plots.style import save, save_table
 from lightning_nas.plots.training import (
     forgetting_over_epochs,
-    gradient_variance,
     learning_rate_by_complexity,
     similarity_by_distance,
     variance_and_tau,
+    variance_over_epochs,
 )
 from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
@@ -31,7 +31,6 @@ __all__ = [
     "density_vs_accuracy",
     "forgetting_over_epochs",
     "gradient_map",
-    "gradient_variance",
     "gradient_vs_functional_density",
     "learning_rate_by_complexity",
     "operation_bias",
@@ -49,4 +48,5 @@ __all__ = [
     "summary",
     "tau_over_epochs",
     "variance_and_tau",
+    "variance_over_epochs",
 ]

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 from lightning_nas.plots import style
 
 
-def gradient_variance(epochs: Sequence[int], variance_by_name: Mapping[str, ArrayLike]) -> Figure:
+def variance_over_epochs(
+    epochs: Sequence[int], variance_by_name: Mapping[str, ArrayLike], label: str = "gradient variance"
+) -> Figure:
     """Variance of the gradients in every epoch, on a logarithmic axis.
 
     After Lu et al., "PA&DA: Jointly Sampling Path and Data for Consistent NAS" (2023), who compare samplers by it.
@@ -20,6 +22,7 @@ def gradient_variance(epochs: Sequence[int], variance_by_name: Mapping[str, Arra
         epochs: Numbers of the epochs, e of them.
         variance_by_name: For every sampler its variances, shape (seeds, e) or (e,). Curves are means over seeds, bands
             reach from the lowest to the highest.
+        label: What varies, such as ``momentum deviation``.
     """
     figure = style.new_figure(6, 3.6)
     axes = figure.subplots()
@@ -38,7 +41,7 @@ def gradient_variance(epochs: Sequence[int], variance_by_name: Mapping[str, Arra
                 epochs, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0
             )
     axes.set_yscale("log")
-    style.tidy(axes, "gradient variance", "epoch", "variance")
+    style.tidy(axes, label, "epoch", label.rpartition(" ")[2])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=style.TICK_SIZE, frameon=False)
     return figure

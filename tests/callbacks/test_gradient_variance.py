@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def test_it_equals_the_variance_of_all_gradients_kept(
     found = logged(tmp_path, f"{measured.source}/{measured.stat}")
     assert found == pytest.approx(watch.values(measured.stat == "deviation"), rel=1e-10)
     assert len(found) == 10
+    name = f"{measured.source}_{measured.stat}"
+    with (tmp_path / f"{name}.csv").open(newline="") as file:
+        shown = {int(row["epoch"]): float(row[name]) for row in csv.DictReader(file)}
+    assert shown == dict(enumerate(found, start=1))
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 class Half(UniformSampler):

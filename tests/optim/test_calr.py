@@ -1,3 +1,4 @@
+import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,16 @@ def test_the_published_space_anneals_small_paths_first() -> None:
     small, large = ((0,) * 6, (3,) * 6)
     ends = space.cost(small).params, space.cost(large).params
     assert [decay_ratio(space.cost(path).params, *ends) for path in (small, large)] == [4.0, 0.25]
+
+
+def test_rates_of_several_sizes_are_drawn(tmp_path: Path) -> None:
+    fit(tmp_path, CaLR(eta_min=0.1), UniformSampler(seed=0), max_epochs=1)
+    assert (tmp_path / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "learning_rate.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    half = {name: float(value) for name, value in rows[50].items()}
+    assert half.pop("progress") == 0.5
+    smallest, *_, largest = half.values()
+    assert smallest == pytest.approx(0.2 * (0.9 * 0.5**4 + 0.1))
+    assert largest == pytest.approx(0.2 * (0.9 * 0.5**0.25 + 0.1))
+    assert len(half) == 5

@@ -7,7 +7,7 @@ from lightning_nas.plots import training
 
 
 def test_variances_are_means_over_seeds_with_a_band() -> None:
-    (axes,) = training.gradient_variance([1, 5], {"uniform": [[1, 2], [3, 4]], "PA": [0.5, 0.1]}).axes
+    (axes,) = training.variance_over_epochs([1, 5], {"uniform": [[1, 2], [3, 4]], "PA": [0.5, 0.1]}).axes
     assert {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines} == {
         "uniform": [2, 3],
         "PA": [0.5, 0.1],
