@@ -201,8 +201,6 @@ class MomentumSeparation(Callback):
         Raises:
             NASError: The space has no such decision, or it has one choice.
         """
-        if stage != "fit":
-            return
         if not isinstance(pl_module, SupernetModule):
             raise NASError(f"MomentumSeparation needs a SupernetModule, not a {type(pl_module).__name__}")
         self.seed = resolve_seed(self._given_seed)

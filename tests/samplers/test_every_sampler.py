@@ -110,6 +110,21 @@ def test_every_state_loads_without_pickle(name: str, tmp_path: Path) -> None:
     assert set(sampler.state) <= state.keys()
 
 
+@CASES
+def test_a_run_is_validated_with_its_sampler(name: str, tmp_path: Path) -> None:
+    """As ``validate`` does with the configuration of the run: callbacks are restored, and have nothing to do."""
+    case = SAMPLERS[name]
+    flags = {"limit_val_batches": 0, **case.flags}
+    trainer = short_runs.trainer(tmp_path, case.make(), *case.companions(), **flags)
+    module = short_runs.supernet_module(**case.options)
+    trainer.fit(module, datamodule=short_runs.digits())
+    again, twin = case.make(), short_runs.supernet_module(**case.options)
+    validation = short_runs.trainer(tmp_path, again, *case.companions(), **case.flags)
+    data = short_runs.digits()
+    validation.validate(twin, datamodule=data, ckpt_path=tmp_path / "last.ckpt", verbose=False)
+    short_runs.assert_same(twin.state_dict(), module.state_dict())
+
+
 def test_no_sampler_is_left_out() -> None:
     exported = {getattr(lightning_nas.samplers, name) for name in lightning_nas.samplers.__all__}
     samplers = {
