@@ -12,7 +12,8 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import of_rank_zero
 from lightning_nas.samplers.data import DataSampler
-from lightning_nas.samplers.smoothing import Smoothing, length_of, require_share, smoothing
+from lightning_nas.samplers.length import length_of
+from lightning_nas.samplers.smoothing import Smoothing, require_end, require_share, smoothing
 
 DataGranularity = Literal["instance", "class"]
 Unseen = Literal["zero", "keep", "mean"]
@@ -87,7 +88,8 @@ class DataImportanceSampler(DataSampler):
         Raises:
             NASError: It has no end, and the schedule needs one.
         """
-        _, self._epochs = length_of(trainer, self.schedule, "data_sampler.schedule")
+        self._length = length_of(trainer)
+        require_end(self._length, self.schedule, "data_sampler.schedule")
 
     def indices(self, epoch: int) -> Tensor:
         """The images of an epoch; the first time that a loader asks for the next one, they are drawn.
@@ -102,7 +104,7 @@ class DataImportanceSampler(DataSampler):
         return self.first.indices(0) if self.order is None else self.order
 
     def _begin_epoch(self, epoch: int) -> None:
-        tau = smoothing(self.schedule, self.tau, min(1.0, self.epoch / self._epochs))
+        tau = smoothing(self.schedule, self.tau, min(1.0, self.epoch / self._length.epochs))
 
         def drawn() -> tuple[Tensor, Tensor, Tensor]:
             importance = self._importance()

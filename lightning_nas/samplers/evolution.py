@@ -16,6 +16,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.ranking.pareto import pareto_fronts
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
+from lightning_nas.samplers.length import length_of
 from lightning_nas.spaces import Path, SearchSpace, Supernet
 
 Select = Literal["score", "pareto"]
@@ -136,9 +137,7 @@ class EvolutionSampler(PathSampler):
             NASError: The data has no validation images to offer, or the warm-up leaves no epoch for the method.
         """
         _data(trainer)
-        trainer.fit_loop.setup_data()  # a run that is bounded by steps alone does not know its epochs otherwise
-        steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        epochs = steps / int(trainer.num_training_batches)
+        epochs = length_of(trainer).epochs
         if self.warmup_epochs >= epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise NASError(
                 f"sampler.warmup_epochs is {self.warmup_epochs}, but the whole run has {epochs:g} epochs: the evolution "

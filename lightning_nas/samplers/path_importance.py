@@ -14,7 +14,8 @@ from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
-from lightning_nas.samplers.smoothing import Smoothing, length_of, require_share, smoothing
+from lightning_nas.samplers.length import length_of
+from lightning_nas.samplers.smoothing import Smoothing, require_end, require_share, smoothing
 from lightning_nas.spaces import ParameterSlice, Path, SearchSpace, Supernet
 
 Granularity = Literal["operation", "decision"]
@@ -141,7 +142,8 @@ class PathImportanceSampler(PathSampler):
             raise NASError(
                 f"sampler.floor is {self.floor}: with {largest} choices it is below {1 / largest:.4g}"
             )
-        self._steps, self._epochs = length_of(trainer, self.schedule, "sampler.schedule")
+        self._length = length_of(trainer)
+        require_end(self._length, self.schedule, "sampler.schedule")
         self._operations = operations_of(space, pl_module.supernet, self.granularity)
         if not self._operations.names:
             rank_zero_info(
@@ -178,7 +180,7 @@ class PathImportanceSampler(PathSampler):
         assert self.importance is not None
         assert self.count is not None
         if self.update == "epoch":
-            self._set_probabilities(trainer, progress=min(1.0, self.epoch / self._epochs))
+            self._set_probabilities(trainer, progress=min(1.0, self.epoch / self._length.epochs))
             self.importance = torch.zeros_like(self.importance)
             self.count = torch.zeros_like(self.count)
         self.epoch = trainer.current_epoch
@@ -201,7 +203,9 @@ class PathImportanceSampler(PathSampler):
         if self.capture == "post_clip":
             self._measure(pl_module)
         if self.update == "step":
-            self._set_probabilities(trainer, progress=min(1.0, (trainer.global_step - 1) / self._steps))
+            self._set_probabilities(
+                trainer, progress=min(1.0, (trainer.global_step - 1) / self._length.steps)
+            )
 
     def _measure(self, module: LightningModule) -> None:
         """Adds the gradient norms of the operations that the step trained to G."""

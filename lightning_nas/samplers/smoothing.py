@@ -6,9 +6,8 @@ Both of its distributions are mixtures of what was measured and of the uniform o
 import math
 from typing import Literal
 
-from lightning import Trainer
-
 from lightning_nas.errors import NASError
+from lightning_nas.samplers.length import RunLength
 
 Smoothing = Literal["rising", "falling", "constant"]
 
@@ -28,26 +27,21 @@ def smoothing(schedule: Smoothing, maximum: float, progress: float) -> float:
     return maximum * {"rising": progress, "falling": 1 - progress, "constant": 1.0}[schedule]
 
 
-def length_of(trainer: Trainer, schedule: Smoothing, key: str) -> tuple[float, float]:
-    """The length of the run, in optimizer steps and in epochs, over which a schedule extends.
+def require_end(length: RunLength, schedule: Smoothing, key: str) -> None:
+    """Refuses a schedule that changes over a run without an end.
 
     Args:
-        trainer: The trainer.
+        length: That of the run.
         schedule: The schedule.
         key: The option that gave the schedule.
 
     Raises:
-        NASError: The schedule changes over a run that has no end.
+        NASError: It does.
     """
-    steps = trainer.estimated_stepping_batches
-    if math.isinf(steps):
-        if schedule != "constant":
-            raise NASError(
-                f"{key} is {schedule!r}, but the run has no end: set trainer.max_epochs or trainer.max_steps"
-            )
-        return math.inf, math.inf
-    per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    return steps, steps / per_epoch
+    if schedule != "constant" and math.isinf(length.steps):
+        raise NASError(
+            f"{key} is {schedule!r}, but the run has no end: set trainer.max_epochs or trainer.max_steps"
+        )
 
 
 def require_share(key: str, value: float) -> None:

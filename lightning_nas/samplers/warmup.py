@@ -5,6 +5,7 @@ import math
 from lightning import Trainer
 
 from lightning_nas.errors import NASError
+from lightning_nas.samplers.length import length_of
 
 
 def warmup_of(trainer: Trainer, given: int | None) -> int:
@@ -17,8 +18,7 @@ def warmup_of(trainer: Trainer, given: int | None) -> int:
     Raises:
         NASError: The warm-up leaves no step for the method, or the run has no end and no warm-up is given.
     """
-    trainer.fit_loop.setup_data()  # a run that is bounded by steps alone does not know its epochs otherwise
-    steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+    steps = length_of(trainer).batches
     if given is None and math.isinf(steps):
         raise NASError(
             "the run has no end, so its share for the warm-up is unknown: give sampler.warmup_steps"
