@@ -119,18 +119,16 @@ def _require_known_classes(args: list[str]) -> None:
     """Refuses a class by a name that nothing has, in a sentence that names those that exist.
 
     Raises:
-        NASError: A class is given by its bare name, which is not in the package.
+        NASError: A class is given by its bare name, and the package has none for this flag under it.
     """
     for flag, value in itertools.pairwise(args):
         # Anything else is a class path, a file or a dictionary.
         if flag not in CLASSES or not value.isidentifier():
             continue
         module, base = CLASSES[flag]
-        if value not in (*module.__all__, "null"):
-            known = ", ".join(
-                name for name in sorted(module.__all__) if _is_buildable(getattr(module, name), base)
-            )
-            raise NASError(f"{flag} is {value!r}: valid are {known}, and class paths of your own")
+        known = [name for name in sorted(module.__all__) if _is_buildable(getattr(module, name), base)]
+        if value not in (*known, "null"):
+            raise NASError(f"{flag} is {value!r}: valid are {', '.join(known)}, and class paths of your own")
 
 
 def _is_buildable(member: object, base: type) -> bool:

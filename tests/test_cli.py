@@ -262,6 +262,11 @@ def test_the_process_arguments_are_used_without_args(
             "--sampler is 'Fair': valid are ComplexitySampler, .*UniformSampler, and class paths",
         ),
         (
+            ["fit", "--sampler", "DataImportanceSampler"],
+            "--sampler is 'DataImportanceSampler': valid are Compl",
+        ),
+        (["fit", "--data_sampler", "FairSampler"], "--data_sampler is 'FairSampler': valid are DataImp"),
+        (
             ["fit", "--data_sampler", "Fair"],
             "--data_sampler is 'Fair': valid are DataImportanceSampler, and class paths",
         ),

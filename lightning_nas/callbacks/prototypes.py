@@ -25,7 +25,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.samplers.base import of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images
-from lightning_nas.samplers.warmup import warmup_of
+from lightning_nas.samplers.warmup import require_warmup, warmup_of
 
 STATE = ("seed", "probe", "warmup", "centres", "masses", "initial_spread", "warned", "history")
 
@@ -44,8 +44,8 @@ class PrototypeCallback(Callback):
         every: Steps between updates.
         beta: ``printed`` or ``inverse``: see ``lightning_nas.density.prototypes.update``.
         rate: lambda, in (0, 1].
-        warmup_steps: Steps (training batches) before they are made; None takes the larger of 3 epochs and 5 % of the
-            run.
+        warmup_steps: Steps (training batches) before they are made, at least 1; None takes the larger of 3 epochs and
+            5 % of the run.
         representation: What stands for a path: see ``lightning_nas.density.unit_representations``.
         probe_size: Validation images on which it is measured; at least 16, where the supernet has batch-norm.
         seed: Seed of the draws; None takes the one of ``seed_everything``.
@@ -87,6 +87,7 @@ class PrototypeCallback(Callback):
             raise NASError(
                 f"PrototypeCallback.pool_size is {self.pool_size}: valid are numbers from {max(2, prototypes)}"
             )
+        require_warmup(warmup_steps, "PrototypeCallback.warmup_steps")
         self._begin()
 
     def _begin(self) -> None:
@@ -108,9 +109,10 @@ class PrototypeCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses what could not be done after the warm-up."""
         assert isinstance(pl_module, SupernetModule)
-        key = "PrototypeCallback.probe_size"
-        self.probe = self.probe or draw_probe(trainer, pl_module, self.probe_size, self.seed, key)
-        self.warmup = self.warmup or warmup_of(trainer, self.warmup_steps)
+        self.probe = self.probe or draw_probe(
+            trainer, pl_module, self.probe_size, self.seed, "PrototypeCallback.probe_size"
+        )
+        self.warmup = self.warmup or warmup_of(trainer, self.warmup_steps, "PrototypeCallback.warmup_steps")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Makes the prototypes once, moves them towards the trained paths, and logs their spread."""

@@ -194,7 +194,8 @@ class Ranking(Callback):
         if module.space.size > ENUMERABLE or not isinstance(data, ImageDataModule):
             return None
         # Seed 0 and not the run's: two runs are compared on the same images.
-        images, labels = data.validation_images(probe_indices(data.num_val, self.probe_size, seed=0))
+        probe = probe_indices(data.num_val, self.probe_size, seed=0, key="ranking.probe_size")
+        images, labels = data.validation_images(probe)
         distance = mean_distances(module.supernet, tuple(module.space), images, labels, "functional")
         return distance[[module.space.index(path) for path in module.eval_paths]]
 

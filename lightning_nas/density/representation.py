@@ -31,15 +31,21 @@ FEWEST_IMAGES = 16
 """On fewer images, statistics of the batch say more about the images than about the path."""
 
 
-def probe_indices(num_images: int, size: int, seed: int) -> tuple[int, ...]:
+def probe_indices(num_images: int, size: int, seed: int, key: str = "probe_size") -> tuple[int, ...]:
     """The validation images on which representations are taken: drawn once per seed, without repetition.
+
+    Args:
+        num_images: Images of the validation split.
+        size: How many are drawn.
+        seed: Seed of the draw.
+        key: Where ``size`` was given.
 
     Raises:
         NASError: ``size`` is less than 2 or more than there are images.
     """
     if not 2 <= size <= num_images:
         raise NASError(
-            f"probe_size is {size}, but the validation split has {num_images} images: valid are 2 to {num_images}"
+            f"{key} is {size}, but the validation split has {num_images} images: valid are 2 to {num_images}"
         )
     return tuple(generator(seed, Stream.PROBE).choice(num_images, size, replace=False).tolist())
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -39,6 +39,7 @@ class PathSampler(Callback, ABC):
     state: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None) -> None:
+        require_valid(self, seed, key="sampler")
         self._given_seed = seed
         self.seed = resolve_seed(seed)
         self.visits: torch.Tensor | None = None
@@ -125,6 +126,21 @@ class PathSampler(Callback, ABC):
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.options}
 
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Looks whose run it was: Lightning hands a state only to the sampler that wrote it.
+
+        Raises:
+            NASError: Another sampler's.
+        """
+        samplers = [name for name, state in checkpoint["callbacks"].items() if "choice_visits" in state]
+        if samplers and self.state_key not in samplers:
+            raise NASError(
+                f"the checkpoint was trained with sampler {samplers[0]}, but now sampler is {self.state_key}: give the same "
+                "to continue it"
+            )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues counts and state.
 
@@ -134,6 +150,36 @@ class PathSampler(Callback, ABC):
         require_same(state_dict, {"seed": self.seed, "options": self._options()}, key="sampler")
         for name in ("visits", "choice_visits", *self.state):
             setattr(self, name, state_dict[name])
+
+
+def require_valid(sampler: Any, seed: int | None, key: str) -> None:
+    """Refuses what the command line does not take either, because the type hints do not.
+
+    Args:
+        sampler: With its ``options`` set.
+        seed: That it was given.
+        key: Where the options stand on the command line.
+
+    Raises:
+        NASError: The seed is negative, or an option is none of the texts in its type hint.
+    """
+    if seed is not None and seed < 0:
+        raise NASError(f"{key}.seed is {seed}: valid are numbers from 0")
+    hints = get_type_hints(type(sampler).__init__)
+    for name in sampler.options:
+        valid, value = hints.get(name), getattr(sampler, name)
+        if get_origin(valid) is Literal and value not in get_args(valid):
+            raise NASError(f"{key}.{name} is {value!r}: valid are {', '.join(get_args(valid))}")
+
+
+def require_paths(paths: int) -> None:
+    """Refuses steps without a path.
+
+    Raises:
+        NASError: ``paths`` is less than 1.
+    """
+    if paths < 1:
+        raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> None:

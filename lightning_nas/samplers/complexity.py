@@ -6,11 +6,10 @@ import numpy as np
 from lightning import Trainer
 from numpy.typing import NDArray
 
-from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler
+from lightning_nas.samplers.base import PathSampler, require_paths
 from lightning_nas.spaces import Path, SearchSpace
 from lightning_nas.spaces.extremes import extreme_costs
 
@@ -46,8 +45,7 @@ class ComplexitySampler(PathSampler):
         paths: int = 1,
         seed: int | None = None,
     ) -> None:
-        if paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        require_paths(paths)
         self.cost: Literal["params", "macs"] = cost
         self.paths = paths
         super().__init__(seed)

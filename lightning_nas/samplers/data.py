@@ -9,7 +9,7 @@ from lightning_nas.data import EpochOrder, ImageDataModule, UniformOrder
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
-from lightning_nas.samplers.base import require_same
+from lightning_nas.samplers.base import require_same, require_valid
 
 
 class DataSampler(Callback, EpochOrder, ABC):
@@ -28,6 +28,7 @@ class DataSampler(Callback, EpochOrder, ABC):
     options: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None) -> None:
+        require_valid(self, seed, key="data_sampler")
         self._given_seed = seed
         self.seed = resolve_seed(seed)
 

@@ -10,7 +10,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler
+from lightning_nas.samplers.base import PathSampler, require_paths
 from lightning_nas.spaces import Path, SearchSpace
 
 
@@ -61,8 +61,7 @@ class DeisomorphicSampler(PathSampler):
     ) -> None:
         if tries < 1:
             raise NASError(f"sampler.tries is {tries}: a path takes at least one proposal")
-        if paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        require_paths(paths)
         self.mode: Literal["uniform", "representative", "lazy"] = mode
         self.iso_key: Literal["canonical", "published"] = iso_key
         self.tries = tries

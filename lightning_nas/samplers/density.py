@@ -13,9 +13,9 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler, of_rank_zero
+from lightning_nas.samplers.base import PathSampler, of_rank_zero, require_paths
 from lightning_nas.samplers.probe import draw_probe, probe_images
-from lightning_nas.samplers.warmup import warmup_of
+from lightning_nas.samplers.warmup import require_warmup, warmup_of
 from lightning_nas.spaces import Path
 
 Normalize = Literal["zscore", "none", "minmax", "sum"]
@@ -95,14 +95,10 @@ class DensitySampler(PathSampler):
             raise NASError(
                 f"sampler.tau is {tau} and sampler.target_ess is {target_ess}: one follows from the other, give one"
             )
-        if warmup_steps is not None and warmup_steps < 1:
-            raise NASError(
-                f"sampler.warmup_steps is {warmup_steps}: untrained paths all look alike, so it is at least 1"
-            )
+        require_warmup(warmup_steps)
         if refresh_every is not None and refresh_every < 1:
             raise NASError(f"sampler.refresh_every is {refresh_every}: valid are numbers of epochs from 1")
-        if paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        require_paths(paths)
         self.tau = DEFAULT_TAU if tau is None and target_ess is None else tau
         self.target_ess = target_ess
         self.refresh_every = refresh_every

@@ -9,14 +9,14 @@ from lightning import LightningModule, Trainer
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from lightning_nas.data import ImageDataModule
 from lightning_nas.density.representation import batch_statistics
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.ranking.pareto import pareto_fronts
-from lightning_nas.samplers.base import PathSampler, of_rank_zero
+from lightning_nas.samplers.base import PathSampler, of_rank_zero, require_paths
 from lightning_nas.samplers.length import length_of
+from lightning_nas.samplers.probe import image_data
 from lightning_nas.spaces import Path, SearchSpace, Supernet
 
 Select = Literal["score", "pareto"]
@@ -106,14 +106,11 @@ class EvolutionSampler(PathSampler):
                 f"sampler.num_candidates is {num_candidates}, but sampler.population_size is {population_size}: "
                 "candidates are the population and others, so they are more"
             )
-        if select not in ("score", "pareto"):
-            raise NASError(f"sampler.select is {select!r}: valid are 'score' and 'pareto'")
         if not 0 < population_share <= 1:
             raise NASError(
                 f"sampler.population_share is {population_share}: valid are numbers above 0 up to 1"
             )
-        if paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        require_paths(paths)
         self.warmup_epochs = warmup_epochs
         self.every_n_epochs = every_n_epochs
         self.population_size = population_size
@@ -136,7 +133,7 @@ class EvolutionSampler(PathSampler):
         Raises:
             NASError: The data has no validation images to offer, or the warm-up leaves no epoch for the method.
         """
-        _data(trainer)
+        image_data(trainer)
         epochs = length_of(trainer).epochs
         if self.warmup_epochs >= epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise NASError(
@@ -186,7 +183,7 @@ class EvolutionSampler(PathSampler):
             logger.log_metrics(metrics, step=trainer.global_step)
 
     def _scores(self, trainer: Trainer, module: SupernetModule, paths: Population) -> list[float]:
-        data = _data(trainer)
+        data = image_data(trainer)
         images, labels = data.validation_images(range(min(self.num_images, data.num_val)))
         weight = next(module.supernet.parameters())
         images = images.to(weight.device, weight.dtype, memory_format=module.memory_format)
@@ -271,12 +268,3 @@ def first_fronts(scores: ArrayLike, params: ArrayLike, number: int, rng: np.rand
         room = number - len(kept)
         kept += front if len(front) <= room else rng.choice(front, room, replace=False).tolist()
     return kept
-
-
-def _data(trainer: Trainer) -> ImageDataModule:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(data, ImageDataModule):
-        raise NASError(
-            "candidates are scored on validation images of the data module: pass an ImageDataModule to the Trainer"
-        )
-    return data

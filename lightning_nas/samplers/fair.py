@@ -7,7 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler
+from lightning_nas.samplers.base import PathSampler, require_paths
 from lightning_nas.spaces import Path, SearchSpace
 
 
@@ -42,8 +42,8 @@ class FairSampler(PathSampler):
     def __init__(
         self, paths: int | None = None, same_choice_at: int | None = None, seed: int | None = None
     ) -> None:
-        if paths is not None and paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        if paths is not None:
+            require_paths(paths)
         self.paths = paths
         self.same_choice_at = same_choice_at
         super().__init__(seed)

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler, of_rank_zero
+from lightning_nas.samplers.base import PathSampler, of_rank_zero, require_paths
 from lightning_nas.samplers.length import length_of
 from lightning_nas.samplers.smoothing import Smoothing, require_end, require_share, smoothing
 from lightning_nas.spaces import ParameterSlice, Path, SearchSpace, Supernet
@@ -103,8 +103,7 @@ class PathImportanceSampler(PathSampler):
         require_share("sampler.delta", delta)
         if not 0 <= floor < 1:
             raise NASError(f"sampler.floor is {floor}: a probability is at least 0 and below 1")
-        if paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        require_paths(paths)
         self.granularity: Granularity = granularity
         self.accumulate: Accumulate = accumulate
         self.capture: Capture = capture

@@ -35,16 +35,21 @@ def draw_probe(
             f"{key} is {size}, but batch-norm takes its statistics from these images: valid are "
             f"numbers from {FEWEST_IMAGES}"
         )
-    return probe_indices(_data(trainer).num_val, size, seed)
+    return probe_indices(image_data(trainer).num_val, size, seed, key)
 
 
 def probe_images(trainer: Trainer, probe: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The images, N x C x H x W, and their labels, (N,)."""
-    images, labels = _data(trainer).validation_images(probe)
+    images, labels = image_data(trainer).validation_images(probe)
     return images, labels
 
 
-def _data(trainer: Trainer) -> ImageDataModule:
+def image_data(trainer: Trainer) -> ImageDataModule:
+    """The data module, which alone gives the same validation images at any time.
+
+    Raises:
+        NASError: The images come from elsewhere.
+    """
     data = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(data, ImageDataModule):
         raise NASError(

@@ -25,7 +25,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images
-from lightning_nas.samplers.warmup import warmup_of
+from lightning_nas.samplers.warmup import require_warmup, warmup_of
 from lightning_nas.spaces import Path
 
 Mid = Literal["median", "mean", "midrange"]
@@ -222,10 +222,7 @@ class PrototypeDensitySampler(PathSampler):
             raise NASError(
                 f"sampler.refresh_every is {self.refresh_every}: valid are numbers of steps from 1"
             )
-        if self.warmup_steps is not None and self.warmup_steps < 1:
-            raise NASError(
-                f"sampler.warmup_steps is {self.warmup_steps}: untrained paths all look alike, so it is at least 1"
-            )
+        require_warmup(self.warmup_steps)
 
     def _require_valid_acceptance(self) -> None:
         if not self.tau > 0:

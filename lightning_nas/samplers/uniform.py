@@ -10,7 +10,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation import select_paths
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
-from lightning_nas.samplers.base import PathSampler
+from lightning_nas.samplers.base import PathSampler, require_paths
 from lightning_nas.spaces import Path, Supernet
 
 PROBED = 5000
@@ -54,8 +54,7 @@ class UniformSampler(PathSampler):
         tries: int = 500,
         seed: int | None = None,
     ) -> None:
-        if paths < 1:
-            raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
+        require_paths(paths)
         if window is not None and not 0 <= window[0] <= window[1] < math.inf:
             raise NASError(f"sampler.window is {window}: valid are two costs in ascending order")
         if bins < 1:

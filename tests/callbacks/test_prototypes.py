@@ -107,6 +107,7 @@ def test_a_collapse_is_said_once(tmp_path: Path) -> None:
         ({"rate": 0.0}, r"PrototypeCallback\.rate is 0\.0"),
         ({"prototypes": 0}, r"PrototypeCallback\.prototypes is 0"),
         ({"every": 0}, r"every is 0"),
+        ({"warmup_steps": 0}, r"PrototypeCallback\.warmup_steps is 0: untrained paths all look alike"),
         ({"pool_size": 3}, r"PrototypeCallback\.pool_size is 3: valid are numbers from 4"),
     ],
 )
@@ -120,10 +121,20 @@ def test_another_module_is_refused(tmp_path: Path) -> None:
         PrototypeCallback(**SMALL).setup(short_runs.trainer(tmp_path), LightningModule(), "fit")
 
 
-def test_what_cannot_work_is_refused_before_a_step(tmp_path: Path) -> None:
-    trainer = short_runs.trainer(
-        tmp_path, UniformSampler(), PrototypeCallback(**{**SMALL, "probe_size": 101})
-    )
-    with pytest.raises(NASError, match="the validation split has 100 images"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"probe_size": 101},
+            r"^PrototypeCallback\.probe_size is 101, but the validation split has 100 images",
+        ),
+        ({"warmup_steps": 12}, r"^PrototypeCallback\.warmup_steps is 12, but the whole run has 12 steps"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_step(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    trainer = short_runs.trainer(tmp_path, UniformSampler(), PrototypeCallback(**{**SMALL, **options}))
+    with pytest.raises(NASError, match=message):
         trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
     assert trainer.global_step == 0

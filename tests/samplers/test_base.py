@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import short_runs
 import torch
 from lightning import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
@@ -10,7 +11,7 @@ from toy_space import Toy
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
-from lightning_nas.samplers import PathSampler, UniformSampler
+from lightning_nas.samplers import DensitySampler, PathImportanceSampler, PathSampler, UniformSampler
 from lightning_nas.spaces import Path as Architecture
 
 
@@ -81,6 +82,34 @@ def test_two_samplers_are_refused(tmp_path: Path) -> None:
 def test_another_kind_of_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="needs a SupernetModule, not a BoringModel"):
         fit(tmp_path, Recorder(), module=BoringModel())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "message"),
+    [
+        (PathImportanceSampler, {"accumulate": "average"}, "accumulate is 'average': valid are ema, mean"),
+        (
+            DensitySampler,
+            {"representation": "logits"},
+            "representation is 'logits': valid are functional, cka,",
+        ),
+        (UniformSampler, {"cost": "flops"}, "cost is 'flops': valid are macs, params"),
+        (UniformSampler, {"seed": -1}, "seed is -1: valid are numbers from 0"),
+    ],
+)
+def test_python_is_refused_what_the_command_line_is(sampler: Any, options: Any, message: str) -> None:
+    with pytest.raises(NASError, match=rf"^sampler\.{message}"):
+        sampler(**options)
+
+
+def test_a_run_is_not_continued_with_another_sampler(tmp_path: Path) -> None:
+    short_runs.fit(tmp_path / "run", UniformSampler)
+    again = {"root": tmp_path / "other", "sampler": Recorder, "resume_from": tmp_path / "run" / "04.ckpt"}
+    with (
+        pytest.warns(UserWarning, match="callbacks used to create the checkpoint"),
+        pytest.raises(NASError, match="trained with sampler UniformSampler, but now sampler is Recorder"),
+    ):
+        short_runs.fit(**again)  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_of_another_seed_is_refused() -> None:

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from lightning_nas.samplers.data_importance import (
     draw,
     gradient_norms,
     last_halved,
+    of_all_ranks,
 )
 
 NO_OUTPUT = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
@@ -249,3 +251,27 @@ def test_an_epoch_that_is_over_is_not_made_up(tmp_path: Path) -> None:
     run(tmp_path, sampler, max_epochs=2)
     with pytest.raises(NASError, match="epoch 0 was asked for its images, but epoch 1 has begun"):
         sampler.indices(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unseen": "forget"}, r"^data_sampler\.unseen is 'forget': valid are zero, keep, mean"),
+        ({"seed": -1}, r"^data_sampler\.seed is -1: valid are numbers from 0"),
+    ],
+)
+def test_texts_and_seeds_that_do_not_exist(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(NASError, match=message):
+        DataImportanceSampler(**options)
+
+
+def test_images_of_all_ranks_stand_in_the_order_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process r has every second image, from number r on."""
+
+    def all_gather(shares: list[torch.Tensor], _: torch.Tensor) -> None:
+        for rank, share in enumerate(shares):
+            share.copy_(torch.tensor([10, 11, 12, 13])[rank::2])
+
+    monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
+    pair: Any = SimpleNamespace(world_size=2)
+    assert of_all_ranks(pair, torch.tensor([10, 12])).tolist() == [10, 11, 12, 13]

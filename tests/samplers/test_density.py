@@ -306,7 +306,11 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
             Pooling(channels=(4, 4, 6)),
             "the whole run has 12 steps: valid are 1 to 11",
         ),
-        (DensitySampler(probe_size=501), Pooling(channels=(4, 4, 6)), "the validation split has 500 images"),
+        (
+            DensitySampler(probe_size=501),
+            Pooling(channels=(4, 4, 6)),
+            r"^sampler\.probe_size is 501, but the validation split has 500",
+        ),
         (
             DensitySampler(),
             Toy(layers=40),

@@ -317,7 +317,7 @@ def test_scores_are_those_of_batches_of_equal_size(tmp_path: Path, running_stats
         ({"population_size": 0}, r"sampler\.population_size is 0: valid are numbers from 1"),
         ({"num_images": 0}, r"sampler\.num_images is 0: valid are numbers from 1"),
         ({"num_candidates": 100}, r"sampler\.num_candidates is 100, but sampler\.population_size is 100"),
-        ({"select": "loss"}, r"sampler\.select is 'loss': valid are 'score' and 'pareto'"),
+        ({"select": "loss"}, r"sampler\.select is 'loss': valid are score, pareto"),
         ({"population_share": 0.0}, r"sampler\.population_share is 0\.0: valid are numbers above 0 up to 1"),
         ({"population_share": 1.1}, r"sampler\.population_share is 1\.1"),
         ({"population_share": float("nan")}, r"sampler\.population_share is nan"),

@@ -339,6 +339,22 @@ def test_metrics_of_a_run(tmp_path: Path) -> None:
         assert float(row["density/prototype_spread"]) > 0
 
 
+def test_metrics_of_a_continued_run_are_those_of_the_whole(tmp_path: Path) -> None:
+    """Interrupted between two steps that are logged, of which the rates are means."""
+
+    def fit(root: Path, resume_from: Path | None = None) -> list[tuple[str, ...]]:
+        options = {**SMALL, "warmup_steps": 4, "rate": 0.01}
+        short_runs.fit(
+            root, lambda: PrototypeDensitySampler(**options), resume_from=resume_from, log_every_n_steps=4
+        )
+        columns = ("step", "density/accept_rate", "density/tries")
+        return [tuple(row[name] for name in columns) for row in short_runs.metrics(root) if row[columns[1]]]
+
+    whole = fit(tmp_path / "whole")
+    assert [step for step, *_ in whole] == ["7", "11"]
+    assert fit(tmp_path / "continued", tmp_path / "whole" / "10.ckpt") == whole[1:]
+
+
 class AfterWarmup(Callback):
     """Keeps the weights with which densities are measured first."""
 
