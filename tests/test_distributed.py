@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,15 @@ def train(
 
 
 def train_where_only_rank_0_can_measure(root: Path, sampler: MakeSampler) -> dict[str, Any]:
-    with nullcontext() if rank() == 0 else patch("lightning_nas.samplers.density.mean_distances", None):
+    with ExitStack() as stack:
+        for measure in ("density.mean_distances", "prototype_density.represent"):
+            if rank():
+                stack.enter_context(patch(f"lightning_nas.samplers.{measure}", None))
         return train(root, sampler, **BARE)
+
+
+def train_case_where_only_rank_0_can_measure(root: Path, name: str) -> dict[str, Any]:
+    return train_where_only_rank_0_can_measure(root, SAMPLERS[name].make)
 
 
 def evolve_where_only_rank_0_can_score(root: Path) -> dict[str, Any]:
@@ -239,6 +246,14 @@ def test_densities_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path) 
     alone = train(tmp_path, DENSITY, **BARE)["sampler"]
     for measured in ("distance", "probabilities"):
         torch.testing.assert_close(first["sampler"][measured], alone[measured], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name.startswith("prototype_density")])
+def test_prototypes_are_measured_by_rank_0_alone(pair: GlooPair, tmp_path: Path, name: str) -> None:
+    first, second = pair.run(train_case_where_only_rank_0_can_measure, tmp_path, name)
+    assert len(first["sampler"]["centres"]) > 0
+    short_runs.assert_same(first["sampler"], second["sampler"])
+    assert first["paths"] == second["paths"]
 
 
 def test_populations_are_scored_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:

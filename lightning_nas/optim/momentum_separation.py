@@ -252,10 +252,10 @@ class MomentumSeparation(Callback):
         space = pl_module.space
         clusters = {self.cluster(space, path) for path in pl_module.paths}
         if len(clusters) > 1:
-            names = ", ".join(map(space.encode, pl_module.paths))
+            where = f" {self.separated_by[0]}" if len(self.separated_by) == 1 else ""
             raise NASError(
-                f"the paths of step {trainer.global_step} ({names}) are of {len(clusters)} clusters: MomentumSeparation "
-                "needs a sampler of one path per step, or FairSampler with sampler.same_choice_at"
+                f"the {len(pl_module.paths)} paths of step {trainer.global_step} are of {len(clusters)} clusters: "
+                f"MomentumSeparation needs a sampler of one path per step, or FairSampler with sampler.same_choice_at{where}"
             )
         [optimizer.cluster] = clusters
 

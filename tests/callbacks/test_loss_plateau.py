@@ -1,11 +1,14 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import short_runs
+import torch
 from lightning import Callback, LightningModule, Trainer
 from sampler_cases import SAMPLERS
 from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_nas.callbacks import LossPlateau
 from lightning_nas.errors import NASError
@@ -69,3 +72,16 @@ def test_bad_input(tmp_path: Path) -> None:
     cosine = short_runs.supernet_module()
     with pytest.raises(NASError, match=r"whose model\.schedule is 'constant'"):
         short_runs.fit(tmp_path, SAMPLERS["uniform"].make, LossPlateau(), module=cosine)
+
+
+def test_the_mean_loss_is_that_of_all_ranks() -> None:
+    def reduce(mean: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "mean"
+        return (mean + 5) / 2
+
+    plateau = LossPlateau()
+    plateau._plateau = ReduceLROnPlateau(SGD([torch.zeros(1)]))
+    plateau._sum, plateau._number = torch.tensor(6.0), 2
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(reduce=reduce))
+    plateau.on_train_epoch_end(trainer, short_runs.supernet_module())
+    assert plateau._plateau.best == 4

@@ -391,7 +391,8 @@ def test_gradients_that_are_zero_or_not_finite_are_left_out(factor: float) -> No
     path = (2, 3, 1, 2, 1, 1)
     supernet(torch.randn(2, 1, 8, 8), path).sum().backward()
     for part in supernet.choice_parameters(1, 3):
-        part.parameter.grad *= factor  # type: ignore[operator]
+        assert part.parameter.grad is not None
+        part.parameter.grad *= factor
     norms = operation_norms(supernet, operations.places, [path])
     assert norms[1] == 0 if factor == 0 else not math.isfinite(norms[1])
     sampler = PathImportanceSampler()
