@@ -135,7 +135,7 @@ class PathSampler(Callback, ABC):
             NASError: Another sampler's.
         """
         samplers = [name for name, state in checkpoint["callbacks"].items() if "choice_visits" in state]
-        if samplers and self.state_key not in samplers:
+        if trainer.state.fn == "fit" and samplers and self.state_key not in samplers:
             raise NASError(
                 f"the checkpoint was trained with sampler {samplers[0]}, but now sampler is {self.state_key}: give the same "
                 "to continue it"

@@ -102,14 +102,16 @@ def test_python_is_refused_what_the_command_line_is(sampler: Any, options: Any, 
         sampler(**options)
 
 
-def test_a_run_is_not_continued_with_another_sampler(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Be aware that when using")
+def test_a_run_is_scored_but_not_continued_with_another_sampler(tmp_path: Path) -> None:
     short_runs.fit(tmp_path / "run", UniformSampler)
-    again = {"root": tmp_path / "other", "sampler": Recorder, "resume_from": tmp_path / "run" / "04.ckpt"}
-    with (
-        pytest.warns(UserWarning, match="callbacks used to create the checkpoint"),
-        pytest.raises(NASError, match="trained with sampler UniformSampler, but now sampler is Recorder"),
-    ):
-        short_runs.fit(**again)  # type: ignore[arg-type]
+    checkpoint = tmp_path / "run" / "04.ckpt"
+    with pytest.raises(NASError, match="trained with sampler UniformSampler, but now sampler is Recorder"):
+        short_runs.fit(tmp_path / "continued", Recorder, resume_from=checkpoint)
+    trainer = short_runs.trainer(tmp_path / "scored", Recorder())
+    trainer.validate(
+        short_runs.supernet_module(), short_runs.digits(), ckpt_path=str(checkpoint), verbose=False
+    )
 
 
 def test_a_checkpoint_of_another_seed_is_refused() -> None:
