@@ -9,6 +9,7 @@ from lightning_nas.plots.density import (
     probe_fidelity,
 )
 from lightning_nas.plots.epochs import accuracy_over_epochs, tau_over_epochs
+from lightning_nas.plots.methods import tau_of_methods
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
@@ -46,6 +47,7 @@ __all__ = [
     "similarity_by_distance",
     "sorted_by_density",
     "summary",
+    "tau_of_methods",
     "tau_over_epochs",
     "variance_and_tau",
     "variance_over_epochs",
