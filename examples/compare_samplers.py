@@ -52,6 +52,7 @@ ROOT = Path(__file__).parents[1]
 QUICK = "configs/compare/quick.yaml"
 
 Result = dict[str, Any]
+Results = dict[int, Result]  # by seed
 Setting = dict[str, Any]
 Complexity = Literal["params", "macs"]
 
@@ -64,19 +65,22 @@ class Criterion(NamedTuple):
     form: str
 
 
-CRITERIA = (
+QUALITY = (
     Criterion("tau", "kendall_tau", "+.3f"),
     Criterion("P@top5", "p_at_top_5", ".2f"),
     Criterion("top-1", "top1_ground_truth", ".2f"),
     Criterion("top-5", "top5_ground_truth", ".2f"),
     Criterion("top-10", "top10_ground_truth", ".2f"),
+)
+REASONS_AND_COSTS = (
     Criterion("density bias", "density_bias", "+.2f"),
     Criterion("CB", "complexity_bias", ".2f"),
     Criterion("ESS", "effective_sample_size", ".1f"),
     Criterion("GV", "gradient_variance", ".2e"),
     Criterion("CPU s", "cpu_seconds", ".0f"),
-    Criterion("MB", "peak_megabytes", ".0f"),
+    Criterion("peak MB", "peak_megabytes", ".0f"),
 )
+CRITERIA = QUALITY + REASONS_AND_COSTS
 
 
 @dataclass
@@ -223,15 +227,14 @@ def train(run: Run, complexity: Complexity) -> None:
         lightning_nas(["fit", *run.arguments()])
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
         lightning_nas(["validate", "-c", str(run.folder / "config.yaml"), "--ckpt_path", "last"])
+    score, truth, counts = (ranked(run, key) for key in ("accuracy", "ground_truth", complexity))
     found = {
         "method": run.name,
         "setting": run.setting,
         "seed": run.seed,
         "steps": run.steps,
         **json.loads((run.folder / "ranking.json").read_text()),
-        "complexity_bias": complexity_bias(
-            *(ranked(run, key) for key in ("accuracy", "ground_truth", complexity))
-        ),
+        "complexity_bias": complexity_bias(score, truth, counts),
         "effective_sample_size": effective_paths(run.folder / "last.ckpt"),
         "gradient_variance": last_gradient_variance(run.folder / "metrics.csv"),
         "seconds": seconds,
@@ -333,7 +336,7 @@ class Comparison:
             return settings[0]
         return settings[int(np.argmax(taus))] if len(taus) == len(settings) else None
 
-    def reported(self, name: str) -> dict[int, Result]:
+    def reported(self, name: str) -> Results:
         """The finished runs of the chosen setting, by seed."""
         setting = self.chosen(name)
         runs = [] if setting is None else [self.run(name, setting, seed) for seed in self.plan.seeds]
@@ -355,36 +358,37 @@ class Comparison:
         if not finished:
             console.print("Nothing is finished yet.")
             return
-        rows = [self._row(name, found) for name, found in finished.items()]
-        grid = self._grid()
-        console.print(table_of(self.plan.title, rows))
+        rows, grid = [self._row(name, found) for name, found in finished.items()], self._grid()
+        counts = self._taus_of_counts(next(iter(finished)))
+        # Two tables, because one is too wide for a terminal.
+        for others in (REASONS_AND_COSTS, QUALITY):
+            left_out = {criterion.name for criterion in others}
+            part = [{key: cell for key, cell in row.items() if key not in left_out} for row in rows]
+            console.print(table_of(self.plan.title, part))
         if grid:
             console.print(table_of(f"Settings tried on seed {self.plan.choice_seed}", grid))
-        counts = self._taus_of_counts(next(iter(finished)))
-        caption = self._caption(counts)
-        console.print(caption, highlight=False)
+        console.print(self._caption(counts), highlight=False)
+        parts = [
+            f"## {self.plan.title}",
+            self._caption(counts),
+            markdown(rows),
+            *([markdown(grid)] if grid else []),
+        ]
         with written_whole(self.out / "results.md") as temporary:
-            parts = [f"## {self.plan.title}", caption, markdown(rows), *([markdown(grid)] if grid else [])]
             temporary.write_text("\n\n".join(parts) + "\n")
-        self._write_csv(finished)
-        taus = {
-            name: [taken(result, "kendall_tau") for result in found.values()]
-            for name, found in finished.items()
-        }
+        plots.save_table(self.out / "results.csv", columns_of(finished))
+        taus = {name: values(found, "kendall_tau") for name, found in finished.items()}
         plots.save(plots.tau_of_methods(taus, counts), self.out / "tau_of_methods.png")
 
-    def _row(self, name: str, found: dict[int, Result]) -> dict[str, str]:
-        setting = self.chosen(name) or {}
+    def _row(self, name: str, found: Results) -> dict[str, str]:
+        setting, baseline = self.chosen(name), self.plan.baseline
         return {
             "method": name + (f" ({said(setting)})" if setting else ""),
             "seeds": str(len(found)),
             **{
-                criterion.name: spread(
-                    [taken(result, criterion.key) for result in found.values()], criterion.form
-                )
-                for criterion in CRITERIA
+                criterion.name: spread(values(found, criterion.key), criterion.form) for criterion in CRITERIA
             },
-            f"tau - {self.plan.baseline}": difference(found, self.reported(self.plan.baseline)),
+            f"tau - {baseline}": difference(found, self.reported(baseline)),
         }
 
     def _grid(self) -> list[dict[str, str]]:
@@ -409,33 +413,30 @@ class Comparison:
         return {key: kendall_tau(values, truth) for key, values in counts.items() if len(set(values)) > 1}
 
     def _caption(self, counts: dict[str, float]) -> str:
-        baselines = ", ".join(f"{name} {tau:+.3f}" for name, tau in counts.items())
+        untrained = ", ".join(f"{name} {tau:+.3f}" for name, tau in counts.items())
         return (
-            f"{self.plan.images:,} images forward and backward per run, whatever the method. Mean ± standard deviation over "
-            f"seeds. A method with a grid has the setting of the highest tau on seed {self.plan.choice_seed}, which is not "
-            f"reported. Last column: mean paired difference ± half of its 95 % confidence interval. Kendall tau without "
-            f"training: {baselines}. top-k: mean true accuracy of the k paths ranked first. CB: complexity bias by "
-            f"{self.plan.complexity}, .5 is none. ESS: effective sample size of the paths trained, warm-up included. GV: "
-            "gradient variance of the last epoch; n/a where no choice has weights of its own. CPU s: seconds of the processor for the "
-            "training, with one thread. MB: peak resident memory of the process, libraries included."
+            f"{self.plan.images:,} images forward and backward per run, whatever the method. Mean ± standard "
+            f"deviation over seeds. A method with a grid has the setting of the highest tau on seed "
+            f"{self.plan.choice_seed}, which is not reported. Last column: mean paired difference ± half of its 95 % "
+            f"confidence interval. Kendall tau without training: {untrained}. top-k: mean true accuracy of the k paths "
+            f"ranked first. CB: complexity bias by {self.plan.complexity}, .5 is none. ESS: effective sample size of "
+            "the paths trained, warm-up included. GV: gradient variance of the last epoch; n/a where no choice has "
+            "weights of its own. CPU s: processor time of the training, with one thread. Peak MB: resident memory of the "
+            "process, libraries included."
         )
 
-    def _write_csv(self, finished: dict[str, dict[int, Result]]) -> None:
-        """A row per run that is reported."""
-        rows = [(name, seed, result) for name, found in finished.items() for seed, result in found.items()]
-        columns: dict[str, list[Any]] = {
-            "method": [name for name, _, _ in rows],
-            "setting": [json.dumps(result["setting"]) for _, _, result in rows],
-            "seed": [seed for _, seed, _ in rows],
-        }
-        columns |= {c.key: [result.get(c.key) for _, _, result in rows] for c in CRITERIA}
-        plots.save_table(self.out / "results.csv", columns)
+
+def values(found: Results, key: str) -> list[float]:
+    """A criterion of several runs; NaN where one has none."""
+    return [math.nan if (value := result[key]) is None else float(value) for result in found.values()]
 
 
-def taken(result: Result, key: str) -> float:
-    """A criterion of a run; NaN where it has none."""
-    value = result.get(key)
-    return math.nan if value is None else float(value)
+def columns_of(finished: dict[str, Results]) -> dict[str, list[Any]]:
+    """The criteria of every run that is reported, a row each."""
+    results = [result for found in finished.values() for result in found.values()]
+    columns = {key: [result[key] for result in results] for key in ("method", "seed")}
+    columns["setting"] = [json.dumps(result["setting"]) for result in results]
+    return columns | {c.key: [result[c.key] for result in results] for c in CRITERIA}
 
 
 def number(value: float | None, form: str) -> str:
@@ -443,24 +444,22 @@ def number(value: float | None, form: str) -> str:
     return "n/a" if value is None or math.isnan(value) else f"{value:{form}}"
 
 
-def spread(values: Sequence[float], form: str) -> str:
+def spread(numbers: Sequence[float], form: str) -> str:
     """Mean and, of several, standard deviation over seeds."""
-    mean = number(float(np.mean(values)), form)
-    if mean == "n/a" or len(values) == 1:
+    mean = number(float(np.mean(numbers)), form)
+    if mean == "n/a" or len(numbers) == 1:
         return mean
-    return f"{mean} ± {np.std(values, ddof=1):{form.lstrip('+')}}"
+    return f"{mean} ± {np.std(numbers, ddof=1):{form.lstrip('+')}}"
 
 
-def difference(found: dict[int, Result], baseline: dict[int, Result]) -> str:
+def difference(found: Results, baseline: Results) -> str:
     """Mean difference of the taus over the seeds of both, and half of its 95 % confidence interval."""
-    gaps = np.array(
-        [
-            taken(found[seed], "kendall_tau") - taken(baseline[seed], "kendall_tau")
-            for seed in found
-            if seed in baseline
-        ]
+    both = [seed for seed in found if seed in baseline]
+    taus, others = (
+        values({seed: results[seed] for seed in both}, "kendall_tau") for results in (found, baseline)
     )
-    if found is baseline or len(gaps) < 2 or not gaps.any():
+    gaps = np.array(taus) - np.array(others)
+    if len(gaps) < 2 or not gaps.any():
         return ""
     half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
     return f"{gaps.mean():+.3f} ± {half:.3f}"
