@@ -23,6 +23,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -221,6 +222,7 @@ class Run:
 def train(run: Run, complexity: Complexity) -> None:
     """Trains and validates one supernet from the beginning, and writes its file. Has the process to itself."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     shutil.rmtree(run.folder, ignore_errors=True)
     with silence():
         started, busy = time.perf_counter(), time.process_time()

@@ -4,6 +4,9 @@ import contextlib
 import csv
 import io
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,13 +98,15 @@ def test_settings_are_chosen_on_one_seed_and_reported_on_others_and_nothing_is_t
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_stops_the_comparison_in_a_sentence(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_fails_stops_the_comparison_in_a_sentence(tmp_path: Path) -> None:
     plan = short_plan(tmp_path, images=100)
-    with pytest.raises(SystemExit, match=r"density with .* seed 0 failed"):
-        compare_samplers.main(["--plan", str(plan), "--out", str(tmp_path), "--methods", "[density]"])
-    assert "sampler.warmup_steps is 3" in capfd.readouterr().err
+    script = [sys.executable, "-m", "examples.compare_samplers", "--plan", str(plan), "--out", str(tmp_path)]
+    ended = subprocess.run(
+        [*script, "--methods", "[density]"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "sampler.warmup_steps is 3" in ended.stderr
+    assert re.search(r"compare_samplers: density with .* seed 0 failed", ended.stderr)
     assert not list((tmp_path / "runs").glob("*.json"))
 
 
