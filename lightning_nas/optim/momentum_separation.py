@@ -196,7 +196,7 @@ class MomentumSeparation(Callback):
         self.separated_by: tuple[int, ...] = ()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finds the decisions.
+        """Finds the decisions, also to score: Lightning restores the callbacks of a checkpoint for every verb.
 
         Raises:
             NASError: The space has no such decision, or it has one choice.

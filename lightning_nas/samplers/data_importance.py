@@ -91,6 +91,12 @@ class DataImportanceSampler(DataSampler):
         self._length = length_of(trainer)
         require_end(self._length, self.schedule, "data_sampler.schedule")
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Moves what a checkpoint held to the device of the images."""
+        self._seen, self._norms = (
+            [part.to(pl_module.device) for part in parts] for parts in (self._seen, self._norms)
+        )
+
     def indices(self, epoch: int) -> Tensor:
         """The images of an epoch; the first time that a loader asks for the next one, they are drawn.
 
@@ -181,9 +187,8 @@ class DataImportanceSampler(DataSampler):
         super().load_state_dict(state_dict)
         for name in ("epoch", "order", "probabilities", "importance"):
             setattr(self, name, state_dict[name])
-        device = self.trainer.strategy.root_device
         self._seen, self._norms = (
-            [state_dict[name].to(device)] if len(state_dict[name]) else [] for name in ("seen", "norms")
+            [state_dict[name]] if len(state_dict[name]) else [] for name in ("seen", "norms")
         )
 
 
