@@ -42,7 +42,6 @@ class DataSampler(Callback, EpochOrder, ABC):
             NASError: There is no supernet, no ImageDataModule, another data sampler, or a Trainer that asks for the
                 same images in all epochs.
         """
-        self.trainer = trainer
         if stage != "fit":
             return
         name = type(self).__name__
@@ -60,6 +59,7 @@ class DataSampler(Callback, EpochOrder, ABC):
                 "of them out"
             )
         self.seed = resolve_seed(self._given_seed)
+        self.trainer = trainer
         self.data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         self.data.order = self
         # As in a run without it, which every method begins with.

@@ -173,18 +173,3 @@ def test_every_space_is_sampled_or_refused(name: str, file: Path, tmp_path: Path
     # What loses batches has trained its warm-up at least.
     trained = 3 if name == "prototype_density_skip" else 8
     assert int(sampler.choice_visits[0].sum()) >= (0 if expected else trained)
-
-
-@CASES
-def test_what_it_trained_can_be_scored_by_another_trainer(name: str, tmp_path: Path) -> None:
-    case = SAMPLERS[name]
-    trainer = short_runs.trainer(tmp_path, case.make(), *case.companions(), limit_val_batches=0, **case.flags)
-    trainer.fit(short_runs.supernet_module(**case.options), datamodule=short_runs.digits())
-    scoring = short_runs.trainer(tmp_path, case.make(), *case.companions(), **case.flags)
-    [scores] = scoring.validate(
-        short_runs.supernet_module(**case.options),
-        datamodule=short_runs.digits(),
-        ckpt_path=tmp_path / "last.ckpt",
-        verbose=False,
-    )
-    assert scores["val/loss"] > 0

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 import short_runs
-from lightning import LightningModule, Trainer
 
 from lightning_nas.errors import NASError
 from lightning_nas.samplers import DataImportanceSampler, PathImportanceSampler, UniformSampler
-from lightning_nas.samplers.smoothing import length_of, require_share, smoothing
+from lightning_nas.samplers.smoothing import require_share, smoothing
 
 
 def test_schedules_are_lines() -> None:
@@ -35,16 +34,3 @@ def test_a_run_without_an_end_has_no_slope(tmp_path: Path, sampler: type) -> Non
     with pytest.raises(NASError, match=r"sampler\.schedule is 'rising', but the run has no end"):
         fit(sampler())
     fit(sampler(schedule="constant"))
-
-
-@pytest.mark.parametrize("flags", [{"max_epochs": -1, "max_steps": 6}, {"max_epochs": 9, "max_steps": 6}])
-def test_a_run_that_is_bounded_by_steps_knows_its_length(tmp_path: Path, flags: dict[str, int]) -> None:
-    class Keep(UniformSampler):
-        def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            self.length = length_of(trainer, "rising", "sampler.schedule")
-
-    sampler = Keep()
-    short_runs.trainer(tmp_path, sampler, **flags).fit(
-        short_runs.supernet_module(), datamodule=short_runs.digits()
-    )
-    assert sampler.length == (6, 1.5)
