@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from toy_space import Toy
 
 from lightning_nas.density import hamming_mean_distance, mean_distance
+from lightning_nas.density.distance import unit_vectors
 from lightning_nas.spaces import Pooling
 
 VECTORS = np.array([[1, 0], [1, 0.1], [1, -0.1], [0, 1]])
@@ -81,3 +82,11 @@ def test_hamming_is_the_same_for_all_pooling_paths() -> None:
 
 def test_hamming_is_the_same_for_all_paths_of_a_product() -> None:
     assert np.ptp(hamming_mean_distance(list(Toy(layers=4)))) < 1e-12
+
+
+def test_the_mean_vector_is_an_exact_oracle() -> None:
+    """(1 - y.mu) n / (n - 1) is Eq. 5 wherever every vector has a direction."""
+    vectors = np.random.default_rng(0).normal(size=(50, 8)) + 1
+    y = unit_vectors(vectors)
+    n = len(y)
+    assert np.abs((1 - y @ y.mean(axis=0)) * n / (n - 1) - mean_distance(vectors)).max() < 1e-12

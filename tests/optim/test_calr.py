@@ -50,6 +50,13 @@ def test_published_factors() -> None:
     calr._steps, calr._range = 100, RELEASED
     gammas = [decay_ratio(complexity, *RELEASED) for complexity in (72752, 314672, 1524272)]
     assert [0.5**gamma for gamma in gammas] == pytest.approx([0.0625, 0.218422, 0.840896], abs=1e-6)
+    assert [0.5**gamma for gamma in (4, 2.125, 1, 0.25)] == pytest.approx(
+        [0.0625, 0.229251, 0.5, 0.840896], abs=1e-6
+    )
+    # The last of 97,750 steps of the largest path.
+    calr._steps, calr._range = 97750, (72752, 1524272)
+    assert calr._share(1524272, 97749 / 97750) == pytest.approx(0.0566, abs=1e-4)
+    calr._steps = 100
     module = short_runs.supernet_module()
     largest = max(module.space, key=lambda path: module.space.cost(path).params)
     params = module.space.cost(largest).params
