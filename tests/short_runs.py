@@ -81,9 +81,18 @@ class Batches(Dataset[tuple[Tensor, ...]]):
         return self.batches[index]
 
 
-def metrics(root: Path) -> list[dict[str, str]]:
-    with (root / "metrics.csv").open(newline="") as file:
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def metrics(root: Path) -> list[dict[str, str]]:
+    return table(root / "metrics.csv")
+
+
+def logged(root: Path, name: str) -> list[float]:
+    """What a run logged under a name, in its order."""
+    return [float(row[name]) for row in metrics(root) if row.get(name)]
 
 
 def assert_same(a: Any, b: Any) -> None:

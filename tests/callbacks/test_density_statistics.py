@@ -1,4 +1,3 @@
-import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,8 @@ WITHOUT_TRUTH = [
 ]
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def numbers(path: Path, column: str) -> list[float]:
-    return [float(row[column]) for row in table(path)]
+    return [float(row[column]) for row in short_runs.table(path)]
 
 
 @pytest.fixture
@@ -72,14 +66,14 @@ def test_figures_and_their_numbers(tmp_path: Path, truth: Path) -> None:
     # Path i is number i in the truth: a better place by score is overrated.
     errors = numbers(root / "gradient_map.csv", "rank_error")
     assert errors == (rankdata(scores) - range(1, 10)).tolist()
-    trained = table(root / "trained_density_over_epochs.csv")
+    trained = short_runs.table(root / "trained_density_over_epochs.csv")
     assert sum(int(row[f"epoch_{epoch}"]) for row in trained for epoch in (1, 2)) == 80
 
 
 def test_without_truth_nothing_is_overrated(tmp_path: Path) -> None:
     fit(tmp_path, DensityStatistics(every_n_epochs=2, probe_size=20), Ranking())
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == WITHOUT_TRUTH
-    assert list(table(tmp_path / "density_over_epochs.csv")[0]) == ["arch", "epoch_2"]
+    assert list(short_runs.table(tmp_path / "density_over_epochs.csv")[0]) == ["arch", "epoch_2"]
 
 
 def test_it_changes_nothing_and_resumes(tmp_path: Path, truth: Path) -> None:

@@ -1,5 +1,4 @@
 import copy
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,11 @@ SPACE = NASBench201(channels=2, cells=1)
 
 
 def rows(root: Path) -> list[dict[str, str]]:
-    with (root / "forgetting.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return short_runs.table(root / "forgetting.csv")
 
 
 def logged(root: Path) -> list[float]:
-    found = [row.get("forgetting/mean") for row in short_runs.metrics(root)]
-    return [float(value) for value in found if value]
+    return short_runs.logged(root, "forgetting/mean")
 
 
 class Copies(Callback):

@@ -1,5 +1,4 @@
 import copy
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,11 @@ SPACE = NASBench201(channels=2, cells=1)
 
 
 def rows(root: Path) -> list[dict[str, str]]:
-    with (root / "gradient_similarity.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return short_runs.table(root / "gradient_similarity.csv")
 
 
 def logged(root: Path) -> list[float]:
-    found = [row.get("gradient/similarity") for row in short_runs.metrics(root)]
-    return [float(value) for value in found if value]
+    return short_runs.logged(root, "gradient/similarity")
 
 
 class Copies(Callback):

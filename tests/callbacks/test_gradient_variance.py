@@ -1,4 +1,3 @@
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +70,6 @@ class Watch(Callback):
         return epochs
 
 
-def logged(root: Path, name: str) -> list[float]:
-    return [float(row[name]) for row in short_runs.metrics(root) if row.get(name)]
-
-
 @pytest.mark.parametrize(
     ("options", "flags", "inactive"),
     [
@@ -97,12 +92,11 @@ def test_it_equals_the_variance_of_all_gradients_kept(
     # On the command line the sampler comes last.
     trainer = short_runs.trainer(tmp_path, measured, UniformSampler(seed=0), watch, **common, **flags)
     trainer.fit(module, datamodule=short_runs.digits(batch_size=10))
-    found = logged(tmp_path, f"{measured.source}/{measured.stat}")
+    found = short_runs.logged(tmp_path, f"{measured.source}/{measured.stat}")
     assert found == pytest.approx(watch.values(measured.stat == "deviation"), rel=1e-10)
     assert len(found) == 10
     name = f"{measured.source}_{measured.stat}"
-    with (tmp_path / f"{name}.csv").open(newline="") as file:
-        shown = {int(row["epoch"]): float(row[name]) for row in csv.DictReader(file)}
+    shown = {int(row["epoch"]): float(row[name]) for row in short_runs.table(tmp_path / f"{name}.csv")}
     assert shown == dict(enumerate(found, start=1))
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -122,7 +116,9 @@ def test_steps_that_train_nothing_are_left_out(tmp_path: Path, source: Any) -> N
     common = {"max_epochs": 2, "limit_val_batches": 0, "precision": "64-true"}
     trainer = short_runs.trainer(tmp_path, Half(seed=0), watch, measured, **common)
     trainer.fit(module, datamodule=short_runs.digits(batch_size=10))
-    assert logged(tmp_path, f"{source}/variance") == pytest.approx(watch.values(deviation=False), rel=1e-10)
+    assert short_runs.logged(tmp_path, f"{source}/variance") == pytest.approx(
+        watch.values(deviation=False), rel=1e-10
+    )
 
 
 def test_separated_momenta_are_watched_one_by_one(tmp_path: Path) -> None:
@@ -133,7 +129,9 @@ def test_separated_momenta_are_watched_one_by_one(tmp_path: Path) -> None:
     callbacks = [UniformSampler(seed=0), MomentumSeparation(decisions=(3,)), watch, measured]
     trainer = short_runs.trainer(tmp_path, *callbacks, **common)
     trainer.fit(module, datamodule=short_runs.digits(batch_size=10))
-    assert logged(tmp_path, "momentum/deviation") == pytest.approx(watch.values(deviation=True), rel=1e-10)
+    assert short_runs.logged(tmp_path, "momentum/deviation") == pytest.approx(
+        watch.values(deviation=True), rel=1e-10
+    )
 
 
 class Given(PathSampler):
@@ -159,7 +157,7 @@ def test_published_vector(tmp_path: Path, stat: Any, published: float) -> None:
     measured = GradientVariance(stat)
     trainer = short_runs.trainer(tmp_path, Given(), Gradients(), measured, max_steps=3, limit_val_batches=0)
     trainer.fit(short_runs.supernet_module(schedule="constant"), datamodule=short_runs.digits())
-    [found] = logged(tmp_path, f"gradient/{stat}")
+    [found] = short_runs.logged(tmp_path, f"gradient/{stat}")
     assert found == pytest.approx(published * 2 / 4 / 4, rel=1e-4)
 
 
@@ -168,16 +166,16 @@ def test_a_run_resumed_within_an_epoch_logs_the_same(tmp_path: Path) -> None:
         return [GradientVariance(), GradientVariance("deviation", "momentum")]
 
     short_runs.fit(tmp_path / "straight", lambda: UniformSampler(seed=0), *watched())
-    assert len(logged(tmp_path / "straight", "gradient/variance")) == 3
+    assert len(short_runs.logged(tmp_path / "straight", "gradient/variance")) == 3
     for step in (3, 6, 8):
         callbacks = watched()
         root = tmp_path / str(step)
         checkpoint = tmp_path / "straight" / f"{step:02d}.ckpt"
         short_runs.fit(root, lambda: UniformSampler(seed=0), *callbacks, resume_from=checkpoint)
         for name in ("gradient/variance", "momentum/deviation"):
-            whole = logged(tmp_path / "straight", name)
-            assert logged(root, name) == whole[-len(logged(root, name)) :]
-            assert len(logged(root, name)) == (12 - step + 3) // 4
+            whole = short_runs.logged(tmp_path / "straight", name)
+            assert short_runs.logged(root, name) == whole[-len(short_runs.logged(root, name)) :]
+            assert len(short_runs.logged(root, name)) == (12 - step + 3) // 4
 
 
 def test_networks_and_random_streams_are_left_alone(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import csv
 import math
 import shutil
 from pathlib import Path
@@ -20,11 +19,6 @@ from lightning_nas.callbacks.sampling_statistics import (
 from lightning_nas.errors import NASError
 from lightning_nas.samplers import DensitySampler, UniformSampler
 from lightning_nas.spaces import DARTS, NDSResNet, Pooling, RestrictedSpace, SearchSpace
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def fitted(
@@ -85,12 +79,12 @@ def test_choices_that_are_no_operations_take_no_part() -> None:
 def test_tables_and_metrics_of_a_run(tmp_path: Path) -> None:
     space, statistics = Toy(layers=2), SamplingStatistics()
     sampler = fitted(tmp_path, space, statistics)
-    rows = table(tmp_path / "visits.csv")
+    rows = short_runs.table(tmp_path / "visits.csv")
     assert [(int(row["decision"]), int(row["choice"]), row["name"]) for row in rows] == [
         (decision, choice, str(choice)) for decision in range(2) for choice in range(3)
     ]
     assert [int(row["visits"]) for row in rows] == sampler.choice_visits.flatten().tolist()
-    assert [(row["arch"], int(row["visits"])) for row in table(tmp_path / "path_visits.csv")] == [
+    assert [(row["arch"], int(row["visits"])) for row in short_runs.table(tmp_path / "path_visits.csv")] == [
         (space.encode(path), visits) for path, visits in zip(space, sampler.visits.tolist(), strict=True)
     ]
     assert torch.equal(torch.stack(statistics.history).sum(0), sampler.choice_visits)
@@ -108,7 +102,7 @@ def test_figures_of_a_run_lie_beside_what_they_show(tmp_path: Path) -> None:
     fitted(tmp_path, Toy(layers=2), statistics)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["operations.png", "visits.png"]
     shares = operation_shares(torch.stack(statistics.history), Toy(layers=2))[1]
-    rows = table(tmp_path / "operations.csv")
+    rows = short_runs.table(tmp_path / "operations.csv")
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [[float(row[name]) for name in "012"] for row in rows] == shares.tolist()
 
@@ -117,7 +111,7 @@ def test_of_density_sampling_frequencies_are_drawn(tmp_path: Path) -> None:
     sampler = DensitySampler(tau=0.5, warmup_steps=4, probe_size=16, seed=0)
     fitted(tmp_path, Pooling(blocks=(1, 1, 1), channels=(4, 4, 6)), SamplingStatistics(), sampler)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["sampling_frequency.png", "visits.png"]
-    rows = table(tmp_path / "sampling_frequency.csv")
+    rows = short_runs.table(tmp_path / "sampling_frequency.csv")
     assert sampler.distance is not None
     assert sampler.visits is not None
     assert [float(row["mean_distance"]) for row in rows] == sampler.distance.tolist()
@@ -127,19 +121,21 @@ def test_of_density_sampling_frequencies_are_drawn(tmp_path: Path) -> None:
 def test_the_only_decision_of_a_space_is_named_by_its_architectures(tmp_path: Path) -> None:
     space = Pooling(blocks=(1, 1, 1), channels=(4, 4, 6))
     fitted(tmp_path, space, SamplingStatistics())
-    assert [row["name"] for row in table(tmp_path / "visits.csv")] == [space.encode(path) for path in space]
+    assert [row["name"] for row in short_runs.table(tmp_path / "visits.csv")] == [
+        space.encode(path) for path in space
+    ]
 
 
 def test_of_a_restricted_space_only_what_is_left_is_written(tmp_path: Path) -> None:
     space = RestrictedSpace(Toy(layers=2), ((0, 2), (1,)))
     fitted(tmp_path, space, SamplingStatistics())
-    rows = table(tmp_path / "visits.csv")
+    rows = short_runs.table(tmp_path / "visits.csv")
     assert [(row["decision"], row["choice"]) for row in rows] == [("0", "0"), ("0", "2"), ("1", "1")]
 
 
 def test_paths_of_large_spaces_are_not_counted(tmp_path: Path) -> None:
     fitted(tmp_path, Toy(layers=40), SamplingStatistics())
-    assert len(table(tmp_path / "visits.csv")) == 120
+    assert len(short_runs.table(tmp_path / "visits.csv")) == 120
     assert not (tmp_path / "path_visits.csv").exists()
     assert "sampler/effective_sample_size" not in short_runs.metrics(tmp_path)[0]
 
@@ -147,7 +143,7 @@ def test_paths_of_large_spaces_are_not_counted(tmp_path: Path) -> None:
 def test_numbers_of_different_decisions_are_no_operations(tmp_path: Path) -> None:
     space = NDSResNet(depths=(1, 2, 3), widths=(2, 4), stem_width=2)
     fitted(tmp_path, space, SamplingStatistics(), max_epochs=1, limit_train_batches=1)
-    assert {row["name"] for row in table(tmp_path / "visits.csv")} == set("012")
+    assert {row["name"] for row in short_runs.table(tmp_path / "visits.csv")} == set("012")
     assert not (tmp_path / "operations.png").exists()
 
 

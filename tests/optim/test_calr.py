@@ -1,4 +1,3 @@
-import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -273,8 +272,7 @@ def test_the_published_space_anneals_small_paths_first() -> None:
 def test_rates_of_several_sizes_are_drawn(tmp_path: Path) -> None:
     fit(tmp_path, CaLR(eta_min=0.1), UniformSampler(seed=0), max_epochs=1)
     assert (tmp_path / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
-    with (tmp_path / "learning_rate.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = short_runs.table(tmp_path / "learning_rate.csv")
     half = {name: float(value) for name, value in rows[50].items()}
     assert half.pop("progress") == 0.5
     smallest, *_, largest = half.values()
