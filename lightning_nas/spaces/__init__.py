@@ -1,16 +1,7 @@
 """Search spaces: which architectures exist, and the supernets that share their weights."""
 
 from lightning_nas.spaces.autoformer import AutoFormer
-from lightning_nas.spaces.base import (
-    Cell,
-    CellSupernet,
-    Chain,
-    ChainSupernet,
-    ParameterSlice,
-    Path,
-    SearchSpace,
-    Supernet,
-)
+from lightning_nas.spaces.base import Cell, Chain, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.darts import DARTS
 from lightning_nas.spaces.layerwise import LayerwiseSpace
@@ -22,6 +13,7 @@ from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
 from lightning_nas.spaces.operations import NormPolicy
 from lightning_nas.spaces.pooling import Pooling
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
+from lightning_nas.spaces.supernet import CellSupernet, ChainSupernet, ParameterSlice, Supernet
 
 __all__ = [
     "DARTS",

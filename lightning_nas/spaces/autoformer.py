@@ -18,9 +18,10 @@ from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Chain, ChainSupernet, Choices, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Chain, Choices, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy
+from lightning_nas.spaces.supernet import ChainSupernet, ParameterSlice
 
 EMBED, DEPTH, LAYERS = 0, 1, 2
 """The decisions: the width, the depth, and from the third on heads and MLP ratio of every layer in turn."""

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Cell, CellSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Cell, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy, conv_norm
+from lightning_nas.spaces.supernet import CellSupernet, ParameterSlice
 
 OPERATIONS = (
     "max_pool_3x3",

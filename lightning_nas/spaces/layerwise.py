@@ -6,8 +6,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from lightning_nas.spaces.base import ChainSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Path, SearchSpace
 from lightning_nas.spaces.operations import NormPolicy
+from lightning_nas.spaces.supernet import ChainSupernet, ParameterSlice
 
 
 class LayerwiseSpace(SearchSpace):

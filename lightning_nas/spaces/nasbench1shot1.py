@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Cell, CellSupernet, Choices, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Cell, Choices, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy, conv_norm
+from lightning_nas.spaces.supernet import CellSupernet, ParameterSlice
 
 # In the order of NAS-Bench-101, whose hashes depend on it.
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")

@@ -14,16 +14,10 @@ from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import (
-    Cell,
-    CellSupernet,
-    ChainSupernet,
-    ParameterSlice,
-    Path,
-    SearchSpace,
-)
+from lightning_nas.spaces.base import Cell, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy, conv_norm
+from lightning_nas.spaces.supernet import CellSupernet, ChainSupernet, ParameterSlice
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NONE, SKIP, CONV_1X1, CONV_3X3, AVG_POOL = range(5)

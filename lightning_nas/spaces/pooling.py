@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
-from lightning_nas.spaces.base import Chain, ChainSupernet, ParameterSlice, Path, SearchSpace
+from lightning_nas.spaces.base import Chain, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import BasicBlock, Bottleneck, NormPolicy, conv_norm
+from lightning_nas.spaces.supernet import ChainSupernet, ParameterSlice
 
 BackboneName = Literal["resnet20", "resnet18", "resnet50"]
 

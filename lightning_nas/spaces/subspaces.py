@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lightning_nas.errors import NASError
-from lightning_nas.spaces.base import Cell, Chain, Choices, Path, SearchSpace, Supernet
+from lightning_nas.spaces.base import Cell, Chain, Choices, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy
+from lightning_nas.spaces.supernet import Supernet
 
 
 @dataclass(frozen=True)
