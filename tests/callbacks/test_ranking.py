@@ -233,7 +233,7 @@ def test_an_interrupted_validation_continues_where_it_stopped(
             yield output
 
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_nas.spaces.base.ChainSupernet.forward_each", interrupted)
+        patch.setattr("lightning_nas.spaces.supernet.ChainSupernet.forward_each", interrupted)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             validate(run, Ranking(), eval_batch_size=50)
     assert (run / "validate.partial").exists()
