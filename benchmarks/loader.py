@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.measure import Figure, arguments, ratios, report, seconds
-from lightning_nas.data import ImageSet, ResidentLoader
+from lightning_nas.data import ImageSet, TrainingLoader
+from lightning_nas.data.augment import Augmentation
 
 PADDING = 4
 
@@ -22,9 +23,9 @@ PADDING = 4
 class PILImages(Dataset[tuple[Tensor, int]]):
     """Images in memory, transformed one at a time, as torchvision's CIFAR10 keeps them."""
 
-    def __init__(self, images: ImageSet) -> None:
-        size = images.images.shape[-1]
-        self.pixels = images.images.permute(0, 2, 3, 1).contiguous().numpy()
+    def __init__(self, images: ImageSet, pixels: Tensor) -> None:
+        size = images.image_size
+        self.pixels = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         self.labels = images.labels.tolist()
         self.transform = transforms.Compose(
             [
@@ -42,11 +43,12 @@ class PILImages(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def synthetic(num_images: int) -> ImageSet:
+def synthetic(num_images: int) -> tuple[ImageSet, Tensor]:
     rng = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (num_images, 3, 32, 32), dtype=torch.uint8, generator=rng)
     labels = torch.randint(10, (num_images,), generator=rng)
-    return ImageSet(pixels, labels, mean=torch.full((3,), 127.5), std=torch.full((3,), 73.9))
+    augmentation = Augmentation(padding=PADDING, flip=True)
+    return ImageSet(pixels, labels, torch.full((3,), 127.5), torch.full((3,), 73.9), augmentation), pixels
 
 
 def take(loader: Iterable[object], batches: int) -> Callable[[], None]:
@@ -58,15 +60,15 @@ def take(loader: Iterable[object], batches: int) -> Callable[[], None]:
 
 
 def measure(batch_size: int, batches: int, rounds: int) -> list[Figure]:
-    images = synthetic(num_images=10_000)
-    resident = ResidentLoader(images, batch_size, seed=0, crop_padding=PADDING, flip=True)
-    pil = DataLoader(PILImages(images), batch_size, shuffle=True, drop_last=True)
+    images, pixels = synthetic(num_images=10_000)
+    resident = TrainingLoader(images, batch_size, seed=0)
+    pil = DataLoader(PILImages(images, pixels), batch_size, shuffle=True, drop_last=True)
     taken = seconds({"resident": take(resident, batches), "PIL": take(pil, batches)}, rounds)
     speed = {side: [batch_size * batches / value for value in values] for side, values in taken.items()}
     where = f"32x32, batches of {batch_size}"
     return [
-        Figure(f"{where}: speed-up of ResidentLoader", ratios(taken["PIL"], taken["resident"]), "x"),
-        Figure(f"{where}: ResidentLoader", speed["resident"], "images/s"),
+        Figure(f"{where}: speed-up of TrainingLoader", ratios(taken["PIL"], taken["resident"]), "x"),
+        Figure(f"{where}: TrainingLoader", speed["resident"], "images/s"),
         Figure(f"{where}: DataLoader over PIL images", speed["PIL"], "images/s"),
     ]
 

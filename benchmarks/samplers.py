@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.measure import Figure, parser, ratios, report
 from lightning_nas.data import DigitsDataModule
-from lightning_nas.data.base import RawSplits, ResidentDataModule
+from lightning_nas.data.resident import RawSplits, ResidentDataModule
 from lightning_nas.density import mean_distance
 from lightning_nas.density.representation import batch_statistics, functional
 from lightning_nas.module import SupernetModule
@@ -74,7 +74,16 @@ class RandomImages(ResidentDataModule):
     name = "random"
 
     def __init__(self, setting: Setting) -> None:
-        super().__init__(setting.batch_size, 100, crop_padding=0, flip=False, split_seed=0, seed=0)
+        super().__init__(
+            setting.batch_size,
+            100,
+            crop_padding=0,
+            flip=False,
+            cutout=0,
+            balanced=False,
+            split_seed=0,
+            seed=0,
+        )
         space = setting.space
         self.num_classes, self.in_channels, self.image_size = (
             space.num_classes,

@@ -1,12 +1,15 @@
-"""Datasets: images in memory, served in reproducible batches."""
+"""Datasets, served in reproducible batches."""
 
-from lightning_nas.data.base import ImageDataModule, RawSplits, ResidentDataModule, stratified_order
+from lightning_nas.data.base import ImageDataModule, Splits, stratified_order
 from lightning_nas.data.digits import DigitsDataModule
 from lightning_nas.data.image_folder import ImageFolderDataModule
-from lightning_nas.data.order import EpochOrder, OrderSampler, UniformOrder, ffcv_order
-from lightning_nas.data.resident import Batch, EvaluationLoader, ImageSet, ResidentLoader, TrainingBatch
+from lightning_nas.data.loader import EvaluationLoader, TrainingBatch, TrainingLoader
+from lightning_nas.data.order import BalancedOrder, EpochOrder, QuasiRandomOrder, UniformOrder
+from lightning_nas.data.resident import ImageSet, RawSplits, ResidentDataModule
+from lightning_nas.data.source import Batch, ImageSource
 
 __all__ = [
+    "BalancedOrder",
     "Batch",
     "DigitsDataModule",
     "EpochOrder",
@@ -14,12 +17,13 @@ __all__ = [
     "ImageDataModule",
     "ImageFolderDataModule",
     "ImageSet",
-    "OrderSampler",
+    "ImageSource",
+    "QuasiRandomOrder",
     "RawSplits",
     "ResidentDataModule",
-    "ResidentLoader",
+    "Splits",
     "TrainingBatch",
+    "TrainingLoader",
     "UniformOrder",
-    "ffcv_order",
     "stratified_order",
 ]

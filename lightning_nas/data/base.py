@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lightning_nas.data.augment import channel_statistics
-from lightning_nas.data.order import EpochOrder
-from lightning_nas.data.resident import Batch, EvaluationLoader, ImageSet, ResidentLoader, TrainingBatch
+from lightning_nas.data.loader import EvaluationLoader, TrainingLoader
+from lightning_nas.data.order import BalancedOrder, EpochOrder
+from lightning_nas.data.source import Batch, ImageSource
 from lightning_nas.errors import NASError
 from lightning_nas.random import Stream, generator, resolve_seed
 
@@ -62,6 +62,14 @@ def stratified_order(labels: Tensor, split_seed: int) -> Tensor:
     return torch.from_numpy(np.argsort(places))
 
 
+class Splits(NamedTuple):
+    """The images of a dataset."""
+
+    train: ImageSource
+    val: ImageSource
+    test: ImageSource
+
+
 class ImageDataModule(LightningDataModule, ABC):
     """A labelled image dataset with a training, a validation and a test split.
 
@@ -77,8 +85,9 @@ class ImageDataModule(LightningDataModule, ABC):
         num_val: Number of validation images.
         batch_size: Number of training images per batch and process.
         eval_batch_size: Number of images per batch in evaluation.
-        order: The training images of every epoch; None for every image once, in an order of the seed. A callback may
-            set it in its ``setup``, before the training loader is made.
+        order: The training images of every epoch; None for every image once, in an order of the seed, or for classes
+            equally often where that is asked. A callback may set it in its ``setup``, before the training loader is
+            made.
     """
 
     name: str
@@ -87,12 +96,15 @@ class ImageDataModule(LightningDataModule, ABC):
     image_size: int
     num_val: int
 
-    def __init__(self, batch_size: int, eval_batch_size: int, seed: int | None = None) -> None:
+    def __init__(
+        self, batch_size: int, eval_batch_size: int, balanced: bool = False, seed: int | None = None
+    ) -> None:
         """Remembers what all datasets have in common.
 
         Args:
             batch_size: Number of training images per batch and process.
             eval_batch_size: Number of images per batch in evaluation.
+            balanced: Whether an epoch shows every class equally often, see ``BalancedOrder``.
             seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
 
         Raises:
@@ -103,8 +115,11 @@ class ImageDataModule(LightningDataModule, ABC):
         check_at_least(0, seed=0 if seed is None else seed)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
+        self.balanced = balanced
         self.order: EpochOrder | None = None
         self._seed = seed
+        self._train_loader: TrainingLoader | None = None
+        self._restored: dict[str, Any] | None = None
 
     @property
     def seed(self) -> int:
@@ -127,131 +142,45 @@ class ImageDataModule(LightningDataModule, ABC):
         """Number of processes that train together."""
         return self.trainer.world_size if self.trainer else 1
 
-    @property
     @abstractmethod
-    def training_labels(self) -> Tensor:
-        """Classes of the training images, int64, in the order of the training split."""
-
-    @abstractmethod
-    def train_dataloader(self) -> Iterable[TrainingBatch]:
-        """Augmented training batches of this process, in the order of ``order``."""
-
-    @abstractmethod
-    def val_dataloader(self) -> Iterable[Batch]:
-        """All validation batches: processes share the paths, not the images."""
-
-    @abstractmethod
-    def test_dataloader(self) -> Iterable[Batch]:
-        """All test batches."""
-
-    @abstractmethod
-    def predict_dataloader(self) -> Iterable[Batch]:
-        """The test batches of this process."""
-
-    @abstractmethod
-    def training_images(self, number: int) -> Batch:
-        """The first images of the training split, normalised and not augmented.
-
-        Args:
-            number: How many, at most all there are. The split is in random order.
-
-        Returns:
-            The images, float32, ``number x C x H x W``, and their labels, int64, ``number``.
-        """
-
-    @abstractmethod
-    def validation_images(self, indices: Sequence[int]) -> Batch:
-        """Chosen images of the validation split, normalised and not augmented.
-
-        Args:
-            indices: Which images, each in ``[0, num_val)``. The split is in random order, so that its first
-                ``n`` images are as good a sample as any.
-
-        Returns:
-            The images, float32, ``len(indices) x C x H x W``, and their labels, int64, ``len(indices)``.
-        """
-
-
-class RawSplits(NamedTuple):
-    """Pixel values, uint8, ``N x C x H x W``, and labels, int64, ``N``, of each split."""
-
-    train: Batch
-    val: Batch
-    test: Batch
-
-
-class ResidentDataModule(ImageDataModule):
-    """A dataset that fits in memory; subclasses read its splits."""
-
-    def __init__(
-        self,
-        batch_size: int,
-        eval_batch_size: int,
-        crop_padding: int,
-        flip: bool,
-        split_seed: int,
-        seed: int | None,
-    ) -> None:
-        """Remembers what all resident datasets have in common.
-
-        Args:
-            batch_size: Number of training images per batch and process.
-            eval_batch_size: Number of images per batch in evaluation.
-            crop_padding: Zero pixels added at each side before a random crop of training images; 0 for no crop.
-            flip: Whether half of the training images are mirrored.
-            split_seed: Seed of the split; the same for all runs that are to be compared.
-            seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
-
-        Raises:
-            NASError: If an argument is below its smallest valid value.
-        """
-        super().__init__(batch_size, eval_batch_size, seed)
-        check_at_least(0, crop_padding=crop_padding, split_seed=split_seed)
-        self.crop_padding = crop_padding
-        self.flip = flip
-        self.split_seed = split_seed
-        self._train_loader: ResidentLoader | None = None
-        self._restored: dict[str, Any] | None = None
-
-    @abstractmethod
-    def read_splits(self) -> RawSplits:
-        """Reads all images; called once, when the first of them is needed."""
+    def open_splits(self) -> Splits:
+        """The images; called once, when the first of them is needed."""
 
     @cached_property
-    def _splits(self) -> tuple[ImageSet, ImageSet, ImageSet]:
-        train, val, test = self.read_splits()
-        statistics = channel_statistics(train[0])
-        return ImageSet(*train, *statistics), ImageSet(*val, *statistics), ImageSet(*test, *statistics)
+    def splits(self) -> Splits:
+        """The images of all splits."""
+        return self.open_splits()
+
+    @property
+    def training_labels(self) -> Tensor:
+        """Classes of the training images, int64, in the order of the training split."""
+        return self.splits.train.labels
 
     def setup(self, stage: str) -> None:
-        """Looks at the splits before anything is trained.
+        """Looks at the splits before anything is trained, and brings them where the model is.
 
         Raises:
             NASError: A split that is evaluated has fewer images than a batch of it.
         """
         split, images = (
-            ("validation", self._splits[1]) if stage in ("fit", "validate") else ("test", self._splits[2])
+            ("validation", self.splits.val) if stage in ("fit", "validate") else ("test", self.splits.test)
         )
         if len(images) < self.eval_batch_size:
             raise NASError(
                 f"eval_batch_size is {self.eval_batch_size}, but the {split} split has {len(images)} images; it must "
                 f"be at most {len(images)}."
             )
+        if self.trainer:
+            for source in self.splits:
+                source.to(self.trainer.strategy.root_device)
 
-    @property
-    def training_labels(self) -> Tensor:
-        """Classes of the training images, see ``ImageDataModule``."""
-        return self._splits[0].labels
-
-    def train_dataloader(self) -> ResidentLoader:
-        """Augmented training batches of this process, from where a checkpoint left off."""
-        self._train_loader = ResidentLoader(
-            self._splits[0],
+    def train_dataloader(self) -> TrainingLoader:
+        """Augmented training batches of this process in the order of ``order``, from where a checkpoint left off."""
+        self._train_loader = TrainingLoader(
+            self.splits.train,
             self.batch_size,
             seed=self.seed,
-            order=self.order,
-            crop_padding=self.crop_padding,
-            flip=self.flip,
+            order=self.order or self._default_order(),
             # Lightning's flag asks for the same batches in every epoch.
             repeat=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             rank=self.rank,
@@ -261,6 +190,9 @@ class ResidentDataModule(ImageDataModule):
             self._train_loader.load_state_dict(self._restored)
             self._restored = None
         return self._train_loader
+
+    def _default_order(self) -> EpochOrder | None:
+        return BalancedOrder(self.training_labels, self.seed) if self.balanced else None
 
     # Lightning also keeps the state of the loader itself, but forgets to restore it where something asks for
     # the length of the run (as every schedule over the whole run does) before the loops are restored.
@@ -273,21 +205,36 @@ class ResidentDataModule(ImageDataModule):
         self._restored = state_dict
 
     def val_dataloader(self) -> EvaluationLoader:
-        """All validation batches."""
-        return EvaluationLoader(self._splits[1], self.eval_batch_size)
+        """All validation batches: processes share the paths, not the images."""
+        return EvaluationLoader(self.splits.val, self.eval_batch_size)
 
     def test_dataloader(self) -> EvaluationLoader:
         """All test batches."""
-        return EvaluationLoader(self._splits[2], self.eval_batch_size)
+        return EvaluationLoader(self.splits.test, self.eval_batch_size)
 
     def predict_dataloader(self) -> EvaluationLoader:
         """The test batches of this process."""
-        return EvaluationLoader(self._splits[2], self.eval_batch_size, self.rank, self.world_size)
+        return EvaluationLoader(self.splits.test, self.eval_batch_size, self.rank, self.world_size)
 
     def training_images(self, number: int) -> Batch:
-        """The first images of the training split, see ``ImageDataModule``."""
-        return self._splits[0].batch(slice(number))
+        """The first images of the training split, normalised and not augmented.
+
+        Args:
+            number: How many; all there are, where there are fewer. The split is in random order.
+
+        Returns:
+            The images, float32, ``number x C x H x W``, and their labels, int64, ``number``.
+        """
+        return self.splits.train.batch(torch.arange(min(number, len(self.splits.train))))
 
     def validation_images(self, indices: Sequence[int]) -> Batch:
-        """Chosen images of the validation split, see ``ImageDataModule``."""
-        return self._splits[1].batch(torch.as_tensor(indices, dtype=torch.int64))
+        """Chosen images of the validation split, normalised and not augmented.
+
+        Args:
+            indices: Which images, each in ``[0, num_val)``. The split is in random order, so that its first
+                ``n`` images are as good a sample as any.
+
+        Returns:
+            The images, float32, ``len(indices) x C x H x W``, and their labels, int64, ``len(indices)``.
+        """
+        return self.splits.val.batch(torch.as_tensor(indices, dtype=torch.int64))

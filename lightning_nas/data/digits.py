@@ -3,7 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from lightning_nas.data.base import RawSplits, ResidentDataModule, check_at_least, stratified_order
+from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.resident import RawSplits, ResidentDataModule
 from lightning_nas.errors import NASError
 
 NUM_DIGITS = 1797
@@ -35,6 +36,8 @@ class DigitsDataModule(ResidentDataModule):
         eval_batch_size: int = 250,
         crop_padding: int = 1,
         flip: bool = False,
+        cutout: int = 0,
+        balanced: bool = False,
         split_seed: int = 0,
         seed: int | None = None,
     ) -> None:
@@ -47,13 +50,15 @@ class DigitsDataModule(ResidentDataModule):
             eval_batch_size: Number of images per batch in evaluation.
             crop_padding: Zero pixels added at each side before a random crop of training images; 0 for no crop.
             flip: Whether half of the training images are mirrored; off, because a mirrored digit is none.
+            cutout: Side of a square of training images that is replaced by the mean colour; 0 for none.
+            balanced: Whether an epoch shows every class equally often, see ``BalancedOrder``.
             split_seed: Seed of the split; the same for all runs that are to be compared.
             seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
 
         Raises:
             NASError: If a size is below 1, a split would be empty, or a batch exceeds the training split.
         """
-        super().__init__(batch_size, eval_batch_size, crop_padding, flip, split_seed, seed)
+        super().__init__(batch_size, eval_batch_size, crop_padding, flip, cutout, balanced, split_seed, seed)
         check_at_least(1, train_size=train_size, val_size=val_size)
         if train_size + val_size >= NUM_DIGITS:
             raise NASError(

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from lightning_nas.data.base import RawSplits, ResidentDataModule, check_at_least, stratified_order
+from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.resident import RawSplits, ResidentDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 
@@ -100,6 +101,8 @@ class ImageFolderDataModule(ResidentDataModule):
         eval_batch_size: int = 500,
         crop_padding: int = 4,
         flip: bool = True,
+        cutout: int = 0,
+        balanced: bool = False,
         split_seed: int = 0,
         seed: int | None = None,
         name: str | None = None,
@@ -115,6 +118,8 @@ class ImageFolderDataModule(ResidentDataModule):
             eval_batch_size: Number of images per batch in evaluation.
             crop_padding: Zero pixels added at each side before a random crop of training images; 0 for no crop.
             flip: Whether half of the training images are mirrored.
+            cutout: Side of a square of training images that is replaced by the mean colour; 0 for none.
+            balanced: Whether an epoch shows every class equally often, see ``BalancedOrder``.
             split_seed: Seed of the split; the same for all runs that are to be compared.
             seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
             name: Name of the dataset in tables of ground truth; None for the name of the root folder.
@@ -123,7 +128,7 @@ class ImageFolderDataModule(ResidentDataModule):
         Raises:
             NASError: If an argument is out of range, the folders are not as described, or a split is empty.
         """
-        super().__init__(batch_size, eval_batch_size, crop_padding, flip, split_seed, seed)
+        super().__init__(batch_size, eval_batch_size, crop_padding, flip, cutout, balanced, split_seed, seed)
         check_at_least(1, image_size=image_size)
         if not 0 < val_fraction < 1:
             raise NASError(f"val_fraction is {val_fraction}, but must be between 0 and 1, both excluded.")

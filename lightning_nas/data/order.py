@@ -1,13 +1,10 @@
 """Which training images an epoch shows, and in which order: one answer for every kind of loader."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from lightning_nas.random import Stream, generator
 
@@ -44,69 +41,60 @@ class UniformOrder(EpochOrder):
         return torch.from_numpy(generator(self._seed, Stream.ORDER, epoch).permutation(self._num_images))
 
 
-class OrderSampler(Sampler[int]):
-    """This process's share of an order, for torch's DataLoader.
+class BalancedOrder(EpochOrder):
+    """Every class equally often, in an order that is a pure function of the seed and the epoch.
 
-    It runs in the main process, which alone knows an order that changes in the course of a run: workers, which may
-    outlive an epoch, are told one index at a time. Lightning calls ``set_epoch``.
+    An epoch is as long as ever. Classes have the same number of images in it, up to one; a class with fewer shows
+    them several times, one with more another part of them in every epoch.
 
     Args:
-        order: The order.
-        num_images: Images of an epoch.
-        rank: Number of this process, in ``[0, world_size)``.
-        world_size: Number of processes. What it does not divide is left out.
+        labels: Classes of the images of the training split, int64.
+        seed: Seed of the order.
 
     Example:
-        >>> order = UniformOrder(5, seed=0)
-        >>> list(OrderSampler(order, 5, rank=1, world_size=2)) == order.indices(0)[[1, 3]].tolist()
-        True
+        >>> labels = torch.tensor([0, 0, 0, 0, 0, 1])
+        >>> labels[BalancedOrder(labels, seed=0).indices(epoch=3)].bincount()
+        tensor([3, 3])
     """
 
-    def __init__(self, order: EpochOrder, num_images: int, rank: int = 0, world_size: int = 1) -> None:
-        self._order = order
-        self._num_images = num_images
-        self._rank = rank
-        self._world_size = world_size
-        self._epoch = 0
+    def __init__(self, labels: Tensor, seed: int) -> None:
+        self._num_images = len(labels)
+        self._members = [np.flatnonzero(labels.numpy() == label) for label in np.unique(labels.numpy())]
+        self._seed = seed
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of the next iterator."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        """The indices of the epoch."""
-        return iter(share(self._order.indices(self._epoch), self._rank, self._world_size).tolist())
-
-    def __len__(self) -> int:
-        """Images of this process per epoch."""
-        return self._num_images // self._world_size
+    def indices(self, epoch: int) -> Tensor:
+        """The classes' images, shuffled together."""
+        rng = generator(self._seed, Stream.ORDER, epoch)
+        share, left_over = divmod(self._num_images, len(self._members))
+        numbers = rng.permutation(np.arange(len(self._members)) < left_over) + share
+        # resize repeats what is too short, so that no image comes twice before all came once.
+        drawn = [
+            np.resize(rng.permutation(members), number)
+            for members, number in zip(self._members, numbers, strict=True)
+        ]
+        return torch.from_numpy(rng.permutation(np.concatenate(drawn)))
 
 
-def share(indices: Tensor, rank: int, world_size: int) -> Tensor:
-    """What one of several processes takes of a list, all of them equally much."""
-    return indices[: len(indices) // world_size * world_size][rank::world_size]
+class QuasiRandomOrder(EpochOrder):
+    """Every image once, in an order that reads a file piece by piece.
 
+    The pieces are shuffled and then the images within every few of them, so that no more than these need to be in
+    memory at a time. A pure function of the seed and the epoch.
 
-def ffcv_order(order: EpochOrder, rank: int = 0, world_size: int = 1) -> Any:
-    """This process's share of an order, for the argument ``order`` of FFCV's Loader.
-
-    The Loader counts the epochs itself, from its attribute ``next_epoch`` on. Importing FFCV sets the number of
-    threads of torch to 1, which is undone here.
+    Args:
+        pages: Number of the piece of the file that each image of the training split lies in.
+        seed: Seed of the order.
+        window: Pieces that are shuffled together.
     """
-    threads = torch.get_num_threads()
-    from ffcv.traversal_order.base import TraversalOrder
 
-    torch.set_num_threads(threads)
+    def __init__(self, pages: Tensor, seed: int, window: int = 64) -> None:
+        self._pages = np.unique(pages.numpy(), return_inverse=True)[1]
+        self._seed = seed
+        self._window = window
 
-    class Order(TraversalOrder):  # type: ignore[misc]  # FFCV has no types
-        def __init__(self) -> None:
-            """Nothing: the base class asks for the Loader, which does not exist yet."""
-
-        def __call__(self, loader: Any) -> "Order":
-            """Itself: FFCV takes an object, and then calls it as if it were a class."""
-            return self
-
-        def sample_order(self, epoch: int) -> np.ndarray[Any, Any]:
-            return share(order.indices(epoch), rank, world_size).numpy()
-
-    return Order()
+    def indices(self, epoch: int) -> Tensor:
+        """A permutation."""
+        rng = generator(self._seed, Stream.ORDER, epoch)
+        place = rng.permutation(self._pages.max() + 1)[self._pages] // self._window
+        shuffled = rng.permutation(len(place))
+        return torch.from_numpy(shuffled[np.argsort(place[shuffled], kind="stable")])

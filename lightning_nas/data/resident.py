@@ -1,215 +1,126 @@
-"""Images held in memory as bytes, and loaders that make batches of them without worker processes."""
+"""Datasets that fit in memory: images held as bytes, without worker processes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Self
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lightning_nas.data.augment import crop, draw_flips, draw_offsets, flip, normalise
-from lightning_nas.data.order import EpochOrder, UniformOrder
-from lightning_nas.errors import NASError
-from lightning_nas.random import Stream, generator
-
-Batch = tuple[Tensor, Tensor]
-TrainingBatch = tuple[Tensor, Tensor, Tensor]
-"""Images, labels, and positions of the images in the training split."""
+from lightning_nas.data.augment import Augmentation, channel_statistics
+from lightning_nas.data.base import ImageDataModule, Splits, check_at_least
+from lightning_nas.data.source import Batch, ImageSource, Request
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """Images in memory and how to normalise them.
+class ImageSet(ImageSource):
+    """Images in memory.
 
-    Attributes:
-        images: Pixel values, uint8, ``N x C x H x W``.
+    Args:
+        images: Pixel values, uint8, ``N x C x H x W``, as high as wide.
         labels: Class of each image, int64, ``N``.
         mean: Mean of each channel in pixel values, ``C``.
         std: Standard deviation of each channel in pixel values, ``C``.
-    """
-
-    images: Tensor
-    labels: Tensor
-    mean: Tensor
-    std: Tensor
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.labels)
-
-    def batch(self, chosen: slice | Tensor) -> Batch:
-        """Chosen images, normalised and not augmented, and their labels."""
-        return normalise(self.images[chosen], self.mean, self.std), self.labels[chosen]
-
-
-class ResidentLoader:
-    """Shuffled and augmented training batches.
-
-    The order of an epoch is a function of the epoch, the augmentation of a batch one of the seed, the epoch and the
-    batch. So two numbers are all the state there is, and all processes together see what a single one with the same
-    overall batch would.
-
-    Lightning saves ``state_dict`` in its checkpoints and restores it, and tells the epoch to ``sampler``.
-
-    Example:
-        >>> import torch
-        >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
-        >>> images = ImageSet(pixels, torch.arange(10), torch.zeros(1), torch.ones(1))
-        >>> loader = ResidentLoader(images, batch_size=4, seed=0)
-        >>> [(tuple(x.shape), y.equal(indices)) for x, y, indices in loader]
-        [((4, 1, 8, 8), True), ((4, 1, 8, 8), True)]
-        >>> loader.state_dict()
-        {'epoch': 0, 'position': 2}
+        augmentation: Of training images. Its ``area`` is not for images whose size is fixed.
     """
 
     def __init__(
         self,
-        images: ImageSet,
-        batch_size: int,
-        *,
-        seed: int,
-        order: EpochOrder | None = None,
-        drop_last: bool = True,
-        crop_padding: int = 0,
-        flip: bool = False,
-        repeat: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        images: Tensor,
+        labels: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        """Prepares the first epoch.
-
-        Args:
-            images: The training images.
-            batch_size: Number of images per batch and process.
-            seed: Seed of the order and of augmentation.
-            order: The images of every epoch; None for every image once, in an order of the seed.
-            drop_last: Whether images that do not fill a batch in all processes wait for another epoch.
-            crop_padding: Zero pixels added at each side before a random crop; 0 for no crop.
-            flip: Whether half of the images are mirrored.
-            repeat: Whether every epoch is the first one again.
-            rank: Number of this process, in ``[0, world_size)``.
-            world_size: Number of processes.
-
-        Raises:
-            NASError: If there is no batch, or no image for some process in the last one.
-        """
-        self._images = images
-        self._global_batch_size = batch_size * world_size
-        self._seed = seed
-        self._order = order or UniformOrder(len(images), seed)
-        self._drop_last = drop_last
-        self._crop_padding = crop_padding
-        self._flip = flip
-        self._repeat = repeat
-        self._share = slice(rank, None, world_size)
-        self._epoch = 0
-        self._position = 0
-        self._started = False
-        if len(self) == 0:
-            raise NASError(
-                f"batch_size is {batch_size} on each of {world_size} processes, but there are only {len(images)} "
-                f"training images; it must be at most {len(images) // world_size}."
-            )
-        if not drop_last and 0 < len(images) % self._global_batch_size < world_size:
-            raise NASError(
-                f"batch_size is {batch_size}, which leaves too few of {len(images)} training images in the last "
-                f"batch for {world_size} processes; choose another size or drop the last batch."
-            )
-
-    def __len__(self) -> int:
-        """Number of batches per epoch, the same in all processes."""
-        rounding = 0 if self._drop_last else self._global_batch_size - 1
-        return (len(self._images) + rounding) // self._global_batch_size
+        super().__init__(labels, mean, std, images.shape[-1], augmentation)
+        assert self.augmentation.area is None
+        # Padded once, so that a crop is a copy of rows.
+        self._padded = functional.pad(images, (self.augmentation.padding,) * 4) if self._padding else images
 
     @property
-    def sampler(self) -> "ResidentLoader":
-        """Where Lightning looks for ``set_epoch``."""
-        return self
+    def _padding(self) -> int:
+        return self.augmentation.padding
 
-    def set_epoch(self, epoch: int) -> None:
-        """Goes to the beginning of an epoch, unless it is the present one.
+    def to(self, device: torch.device) -> Self:
+        """Holds the images on a device from now on."""
+        self._padded = self._padded.to(device)
+        return super().to(device)
 
-        Args:
-            epoch: Number of the epoch.
-        """
-        # Lightning does not restore the state from a checkpoint of on_train_epoch_end, nor does the state tell
-        # that an epoch ended early by limit_train_batches: there this is what makes a resumed run exact.
-        if epoch != self._epoch and not self._repeat:
-            self.load_state_dict({"epoch": epoch, "position": 0})
+    def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Tensor]]:
+        """Copies the images, see ``ImageSource``."""
+        # A view of every crop of every image: N x rows x columns x C x H x W.
+        windows = self._padded.unfold(2, self.image_size, 1).unfold(3, self.image_size, 1).movedim(1, 3)
+        for request in requests:
+            yield request, _chosen(windows, *self._places(request))
 
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of its batches given out so far."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to where ``state_dict`` was taken.
-
-        Args:
-            state: As returned by ``state_dict``.
-        """
-        self._epoch, self._position = state["epoch"], state["position"]
-        self._started = False
-
-    def __iter__(self) -> Iterator[TrainingBatch]:
-        """The rest of a restored epoch, or the next epoch where this one has begun."""
-        # Lightning takes len() batches and never exhausts the iterator, so an epoch ends when the next begins.
-        if self._started or self._position >= len(self):
-            self.load_state_dict({"epoch": 0 if self._repeat else self._epoch + 1, "position": 0})
-        return self._rest_of_epoch()
-
-    def _rest_of_epoch(self) -> Iterator[TrainingBatch]:
-        self._started = True
-        indices = self._order.indices(self._epoch)
-        while self._position < len(self):
-            batch = self._batch(indices)
-            # Counted before it is given out: checkpoints are saved while the iterator waits at the yield.
-            self._position += 1
-            yield batch
-
-    def _batch(self, indices: Tensor) -> TrainingBatch:
-        chosen = indices[self._position * self._global_batch_size :][: self._global_batch_size]
-        rng = generator(self._seed, Stream.AUGMENT, self._epoch, self._position)
-        own = chosen[self._share]
-        images = self._images.images[own]
-        if self._crop_padding:
-            offsets = draw_offsets(len(chosen), self._crop_padding, rng)
-            images = crop(images, offsets[self._share], self._crop_padding)
-        if self._flip:
-            images = flip(images, draw_flips(len(chosen), rng)[self._share])
-        return normalise(images, self._images.mean, self._images.std), self._images.labels[own], own
+    def _places(self, request: Request) -> tuple[Tensor, Tensor, Tensor]:
+        """Number, row and column of each window."""
+        indices, draws = request
+        if draws is None or draws.offsets is None:
+            middle = torch.full_like(indices, self._padding)
+            return indices, middle, middle
+        return indices, draws.offsets[:, 0], draws.offsets[:, 1]
 
 
-class EvaluationLoader:
-    """Every image once, in order, in whole batches that are dealt to the processes in turn.
+def _chosen(windows: Tensor, *places: Tensor) -> Tensor:
+    if windows.device.type == "cpu":
+        # Ten times faster than torch, which copies one pixel at a time.
+        return torch.from_numpy(windows.numpy()[tuple(place.numpy() for place in places)])
+    return windows[tuple(place.to(windows.device) for place in places)]
 
-    So a batch is composed as in a single process, which matters where batch statistics enter the result.
-    """
 
-    def __init__(self, images: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        """Deals the batches.
+class RawSplits(NamedTuple):
+    """Pixel values, uint8, ``N x C x H x W``, and labels, int64, ``N``, of each split."""
+
+    train: Batch
+    val: Batch
+    test: Batch
+
+
+class ResidentDataModule(ImageDataModule):
+    """A dataset that fits in memory; subclasses read its splits. A run on a GPU holds it there."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        eval_batch_size: int,
+        crop_padding: int,
+        flip: bool,
+        cutout: int,
+        balanced: bool,
+        split_seed: int,
+        seed: int | None,
+    ) -> None:
+        """Remembers what all resident datasets have in common.
 
         Args:
-            images: The images to evaluate on.
-            batch_size: Number of images per batch; the last one may be smaller.
-            rank: Number of this process, in ``[0, world_size)``.
-            world_size: Number of processes.
+            batch_size: Number of training images per batch and process.
+            eval_batch_size: Number of images per batch in evaluation.
+            crop_padding: Zero pixels added at each side before a random crop of training images; 0 for no crop.
+            flip: Whether half of the training images are mirrored.
+            cutout: Side of a square of training images that is replaced by the mean colour; 0 for none.
+            balanced: Whether an epoch shows every class equally often, see ``BalancedOrder``.
+            split_seed: Seed of the split; the same for all runs that are to be compared.
+            seed: Seed of the training order and of augmentation; None for the one given to ``seed_everything``.
 
         Raises:
-            NASError: If some process would get no batch.
+            NASError: If an argument is below its smallest valid value.
         """
-        self._images = images
-        self._batch_size = batch_size
-        self._starts = range(rank * batch_size, len(images), world_size * batch_size)
-        if len(images) <= (world_size - 1) * batch_size:
-            raise NASError(
-                f"eval_batch_size is {batch_size}, which makes fewer batches of {len(images)} images than there are "
-                f"processes; it must be at most {(len(images) - 1) // max(1, world_size - 1)}."
-            )
+        super().__init__(batch_size, eval_batch_size, balanced, seed)
+        check_at_least(0, split_seed=split_seed)
+        self.augmentation = Augmentation(padding=crop_padding, flip=flip, cutout=cutout)
+        self.split_seed = split_seed
 
-    def __len__(self) -> int:
-        """Number of batches of this process."""
-        return len(self._starts)
+    @abstractmethod
+    def read_splits(self) -> RawSplits:
+        """Reads all images; called once, when the first of them is needed."""
 
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of this process."""
-        for start in self._starts:
-            yield self._images.batch(slice(start, start + self._batch_size))
+    def open_splits(self) -> Splits:
+        """The splits in memory."""
+        train, val, test = self.read_splits()
+        statistics = channel_statistics(train[0])
+        return Splits(
+            ImageSet(*train, *statistics, self.augmentation),
+            ImageSet(*val, *statistics),
+            ImageSet(*test, *statistics),
+        )

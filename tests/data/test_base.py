@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_nas.data.base import check_at_least, stratified_order
 from lightning_nas.data.digits import DigitsDataModule
-from lightning_nas.data.resident import TrainingBatch
+from lightning_nas.data.loader import TrainingBatch
 from lightning_nas.errors import NASError
 from lightning_nas.samplers import UniformSampler
 

@@ -42,7 +42,7 @@ def test_facts_are_known_before_reading() -> None:
     data = DigitsDataModule(val_size=100)
     facts = data.name, data.num_classes, data.in_channels, data.image_size, data.num_val
     assert facts == ("digits", 10, 1, 8, 100)
-    assert "_splits" not in vars(data)
+    assert "splits" not in vars(data)
 
 
 def test_training_images_are_normalised_by_their_own_statistics() -> None:

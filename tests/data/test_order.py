@@ -1,39 +1,16 @@
-"""One order for every kind of loader: torch's with workers that outlive the epochs, and FFCV's."""
+"""The images of every epoch."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from scipy import stats
 
-from lightning_nas.data import EpochOrder, OrderSampler, UniformOrder, ffcv_order
+from lightning_nas.data import BalancedOrder, QuasiRandomOrder, UniformOrder
 from lightning_nas.random import Stream, generator
 
 N = 11
-
-
-class Learnt(EpochOrder):
-    """An order that is made up when an epoch is over, as importance sampling does."""
-
-    def __init__(self) -> None:
-        self.list = torch.arange(N)
-
-    def indices(self, epoch: int) -> Tensor:
-        return self.list
-
-
-class Squares(Dataset[tuple[Tensor, int]]):
-    """Something to recognise every image by, and its number."""
-
-    def __len__(self) -> int:
-        return N
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.full((1, 2, 2), index**2), index
 
 
 def test_the_uniform_order_is_a_permutation_of_seed_and_epoch() -> None:
@@ -43,68 +20,51 @@ def test_the_uniform_order_is_a_permutation_of_seed_and_epoch() -> None:
     assert sorted(order.indices(1).tolist()) == list(range(N))
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_processes_share_the_list(world_size: int) -> None:
-    order = UniformOrder(N, seed=0)
-    samplers = [OrderSampler(order, N, rank, world_size) for rank in range(world_size)]
-    for epoch in (0, 4):
-        for sampler in samplers:
-            sampler.set_epoch(epoch)
-        shares = [list(sampler) for sampler in samplers]
-        assert [len(sampler) for sampler in samplers] == [N // world_size] * world_size
-        together = [index for indices in zip(*shares, strict=True) for index in indices]
-        assert together == order.indices(epoch)[: N // world_size * world_size].tolist()
+def test_a_balanced_epoch_shows_every_class_equally_often() -> None:
+    labels = torch.tensor([0] * 20 + [1] * 3 + [5] * 9)
+    order = BalancedOrder(labels, seed=1)
+    for epoch in range(20):
+        indices = order.indices(epoch)
+        assert len(indices) == len(labels)
+        assert sorted(labels[indices].bincount()[[0, 1, 5]].tolist()) == [10, 11, 11]
+        times = Counter(indices.tolist())
+        # None comes twice before all of its class came once.
+        for label, possible in ((0, {0, 1}), (1, {3, 4}), (5, {1, 2})):
+            assert {times[i] for i in torch.nonzero(labels == label)[:, 0].tolist()} <= possible
+    assert torch.equal(order.indices(4), BalancedOrder(labels, seed=1).indices(4))
+    assert not torch.equal(order.indices(4), order.indices(5))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_persistent_workers_follow_an_order_that_changes(workers: int) -> None:
-    order = Learnt()
-    sampler = OrderSampler(order, N)
-    loader = DataLoader(
-        Squares(), batch_size=2, sampler=sampler, num_workers=workers, persistent_workers=True, drop_last=True
-    )
-    for epoch, wanted in enumerate((list(range(N)), [7] * N, [3, 3, 9, 0, 1, 10, 10, 2, 2, 2, 5])):
-        order.list = torch.tensor(wanted)
-        sampler.set_epoch(epoch)
-        batches = list(loader)
-        assert torch.cat([indices for _, indices in batches]).tolist() == wanted[:10]
-        for images, indices in batches:
-            assert torch.equal(images[:, 0, 0, 0], indices**2)
+def test_all_images_of_a_large_class_come_equally_often_in_the_long_run() -> None:
+    labels = torch.tensor([0] * 12 + [1] * 4)
+    order = BalancedOrder(labels, seed=0)
+    counts = sum(order.indices(epoch).bincount(minlength=16) for epoch in range(3000))
+    assert isinstance(counts, torch.Tensor)
+    for members in (slice(12), slice(12, None)):
+        assert stats.chisquare(counts[members].numpy()).pvalue > 1e-3
 
 
-@pytest.fixture
-def _same_threads_after() -> Iterator[None]:
-    # Each of FFCV's loaders sets the number of threads of the whole process.
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_a_quasi_random_epoch_has_few_pages_at_a_time(window: int) -> None:
+    pages = torch.tensor([7] * 5 + [2] * 6 + [9] * 4 + [30] * 5 + [4] * 7)
+    order = QuasiRandomOrder(pages, seed=2, window=window)
+    for epoch in range(10):
+        indices = order.indices(epoch)
+        assert sorted(indices.tolist()) == list(range(len(pages)))
+        seen = pages[indices].tolist()
+        groups: list[set[int]] = [set()]
+        for page in seen:
+            if page not in groups[-1] and len(groups[-1]) == window:
+                groups.append(set())
+            groups[-1].add(page)
+        # A page never comes back once its group is over.
+        assert sum(map(len, groups)) == 5
+    assert not torch.equal(order.indices(0), order.indices(1))
+    assert torch.equal(order.indices(3), QuasiRandomOrder(pages, seed=2, window=window).indices(3))
 
 
-@pytest.mark.slow  # FFCV compiles its pipeline before the first batch.
-@pytest.mark.usefixtures("_same_threads_after")
-def test_ffcv_follows_an_order_that_changes(tmp_path: Path) -> None:
-    order, threads = Learnt(), torch.get_num_threads()
-    try:
-        traversal = ffcv_order(order, rank=1, world_size=2)
-        assert torch.get_num_threads() == threads
-        from ffcv.fields import IntField, RGBImageField
-        from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
-        from ffcv.loader import Loader
-        from ffcv.transforms import ToTensor
-        from ffcv.writer import DatasetWriter
-    except ImportError as error:
-        if os.environ.get("LIGHTNING_NAS_REQUIRE_FFCV"):
-            raise
-        pytest.skip(f"FFCV cannot be imported ({error}); `make ffcv` tells how to get it")
-
-    path = tmp_path / "numbers.beton"
-    fields = {"image": RGBImageField(write_mode="raw"), "index": IntField()}
-    writer = DatasetWriter(str(path), fields, num_workers=1)
-    writer.from_indexed_dataset([(np.full((4, 4, 3), index, np.uint8), index) for index in range(N)])
-    pipelines = {"image": [SimpleRGBImageDecoder(), ToTensor()], "index": [IntDecoder(), ToTensor()]}
-    loader = Loader(str(path), batch_size=5, num_workers=1, order=traversal, pipelines=pipelines)
-    for wanted in (list(range(N)), [7] * N, [3, 3, 9, 0, 1, 10, 10, 2, 2, 2, 5]):
-        order.list = torch.tensor(wanted)
-        [(images, indices)] = [(image.clone(), index.clone()) for image, index in loader]
-        assert indices.flatten().tolist() == wanted[1:10:2]
-        assert images[:, 0, 0, 0].tolist() == wanted[1:10:2]
+def test_a_window_of_everything_is_a_uniform_permutation() -> None:
+    order = QuasiRandomOrder(torch.tensor([0, 1, 1]), seed=0, window=2)
+    counts = Counter(tuple(order.indices(epoch).tolist()) for epoch in range(6000))
+    assert len(counts) == 6
+    assert stats.chisquare(np.array(list(counts.values()))).pvalue > 1e-3

@@ -136,7 +136,7 @@ def test_it_equals_the_method_written_out(tmp_path: Path, options: dict[str, Any
         for number in range(6):
             batch = order[number * size : (number + 1) * size]
             lists.append(batch)
-            x, targets = data._splits[0].batch(torch.tensor(batch))
+            x, targets = data.splits.train.batch(torch.tensor(batch))
             optimizer.zero_grad()
             norms = torch.zeros(size, dtype=torch.float64)
             for path in paths.choose(trainer, twin, epoch * 6 + number):
