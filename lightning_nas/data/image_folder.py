@@ -15,40 +15,10 @@ from rich.console import Console
 from rich.progress import track
 
 from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.folders import ImageFolders, held_out
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def list_classes(folder: Path) -> dict[str, list[Path]]:
-    """Lists the images of a split.
-
-    Args:
-        folder: Folder of the split, with one folder per class.
-
-    Returns:
-        The files of each class, both sorted by name. Hidden files are left out.
-
-    Raises:
-        NASError: If the folder is missing, has no classes, or a class without images.
-    """
-    if not folder.is_dir():
-        raise NASError(f"root must hold train/<class>/* and test/<class>/*, but there is no folder {folder}.")
-    classes = {
-        path.name: [file for file in _visible(path) if file.is_file()]
-        for path in _visible(folder)
-        if path.is_dir()
-    }
-    if not classes:
-        raise NASError(f"root must hold one folder per class in {folder}, but there is none.")
-    for name, files in classes.items():
-        if not files:
-            raise NASError(f"root must hold images of every class, but {folder / name} has none.")
-    return classes
 
 
 def read_image(file: Path, image_size: int) -> npt.NDArray[np.uint8]:
@@ -81,7 +51,7 @@ def default_cache_dir() -> Path:
 
 
 class ImageFolderDataModule(ResidentDataModule):
-    """Images in ``root/train/<class>/*`` and ``root/test/<class>/*``, e.g. the CIFAR-10 images as JPEG files.
+    """Images in ``root/train/<class>/*`` and ``root/test/<class>/*`` (or ``val``), e.g. the CIFAR-10 images as JPEG files.
 
     All files are decoded once, into a cache file that is found again as long as no image file changes, and are
     served from memory from then on. The validation split is a stratified part of ``train``.
@@ -111,7 +81,7 @@ class ImageFolderDataModule(ResidentDataModule):
         """Lists the files, without reading them.
 
         Args:
-            root: Folder with ``train`` and ``test``.
+            root: Folder with ``train`` and ``test`` or ``val``.
             image_size: Height and width to which images of another size are resized and cropped.
             val_fraction: Part of the training images that is held out for validation, between 0 and 1.
             batch_size: Number of training images per batch and process.
@@ -130,35 +100,17 @@ class ImageFolderDataModule(ResidentDataModule):
         """
         super().__init__(batch_size, eval_batch_size, crop_padding, flip, cutout, balanced, split_seed, seed)
         check_at_least(1, image_size=image_size)
-        if not 0 < val_fraction < 1:
-            raise NASError(f"val_fraction is {val_fraction}, but must be between 0 and 1, both excluded.")
         self.root = Path(root).expanduser().resolve()
-        if not self.root.is_dir():
-            raise NASError(f"root is {root}, but must be a folder with train/<class>/* and test/<class>/*.")
-        train, test = (list_classes(self.root / split) for split in ("train", "test"))
-        if different := sorted(train.keys() ^ test.keys()):
-            raise NASError(
-                f"root must hold the same classes in train and test, but only one has {different[0]!r}."
-            )
-        self.classes = list(train)
+        self.classes, self._train, self._test = ImageFolders.list(self.root)
         self.name = name or self.root.name
-        self.num_classes = len(train)
+        self.num_classes = len(self.classes)
         self.image_size = image_size
-        self._train_labels = _labels(train)
-        self._test_labels = _labels(test)
-        self._files = [file for classes in (train, test) for files in classes.values() for file in files]
         self._cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-        self.num_val = round(val_fraction * len(self._train_labels))
-        num_train = len(self._train_labels) - self.num_val
-        if not self.num_val or not num_train:
-            raise NASError(
-                f"val_fraction is {val_fraction}, which leaves no image of {len(self._train_labels)} for "
-                f"{'validation' if num_train else 'training'}."
-            )
-        if batch_size > num_train:
-            raise NASError(
-                f"batch_size is {batch_size}, but must be at most {num_train}, all training images."
-            )
+        self.num_val = held_out(len(self._train.files), val_fraction, batch_size)
+
+    @property
+    def _files(self) -> list[Path]:
+        return self._train.files + self._test.files
 
     @cached_property
     def cache_file(self) -> Path:
@@ -195,16 +147,11 @@ class ImageFolderDataModule(ResidentDataModule):
         self.prepare_data()
         # Copy-on-write, because torch warns of arrays that cannot be written.
         images = torch.from_numpy(np.load(self.cache_file, mmap_mode="c"))
-        num_train_and_val = len(self._train_labels)
-        order = stratified_order(self._train_labels, self.split_seed)
+        labels, num_train_and_val = self._train.labels, len(self._train.files)
+        order = stratified_order(labels, self.split_seed)
         train, val = order[self.num_val :], order[: self.num_val]
         return RawSplits(
-            (images[train], self._train_labels[train]),
-            (images[val], self._train_labels[val]),
-            (images[num_train_and_val:].clone(), self._test_labels),
+            (images[train], labels[train]),
+            (images[val], labels[val]),
+            (images[num_train_and_val:].clone(), self._test.labels),
         )
-
-
-def _labels(classes: dict[str, list[Path]]) -> torch.Tensor:
-    sizes = torch.tensor([len(files) for files in classes.values()])
-    return torch.arange(len(sizes)).repeat_interleave(sizes)

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from lightning_nas.data import image_folder
-from lightning_nas.data.image_folder import ImageFolderDataModule, default_cache_dir, list_classes, read_image
+from lightning_nas.data.folders import list_classes
+from lightning_nas.data.image_folder import ImageFolderDataModule, default_cache_dir, read_image
 from lightning_nas.errors import NASError
 
 CLASSES = ("bird", "cat")

@@ -1,0 +1,117 @@
+"""Image files in ``root/train/<class>/*`` and ``root/test/<class>/*`` (or ``val``, as ImageNet has it)."""
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from lightning_nas.errors import NASError
+
+TEST_FOLDERS = ("test", "val")
+LAYOUT = "train/<class>/* and test/<class>/* (or val/<class>/*)"
+
+
+class LabelledFiles(NamedTuple):
+    """The image files of a split.
+
+    Attributes:
+        files: Sorted by class, then by name.
+        labels: Class of each file, int64, ``N``.
+    """
+
+    files: list[Path]
+    labels: Tensor
+
+
+class ImageFolders(NamedTuple):
+    """The image files of a dataset.
+
+    Attributes:
+        classes: Names of the classes in the order of their labels.
+        train: What training and validation images are taken from.
+        test: The test images.
+    """
+
+    classes: list[str]
+    train: LabelledFiles
+    test: LabelledFiles
+
+    @classmethod
+    def list(cls, root: Path) -> Self:
+        """Lists the files, without reading them.
+
+        Raises:
+            NASError: A folder is missing, or the classes of the splits differ.
+        """
+        if not root.is_dir():
+            raise NASError(f"root is {root}, but must be a folder with {LAYOUT}.")
+        test_folder = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), root / "test")
+        train, test = list_classes(root / "train"), list_classes(test_folder)
+        if different := sorted(train.keys() ^ test.keys()):
+            raise NASError(
+                f"root must hold the same classes in train and {test_folder.name}, but only one has {different[0]!r}."
+            )
+        return cls(list(train), _labelled(train), _labelled(test))
+
+
+def list_classes(folder: Path) -> dict[str, list[Path]]:
+    """Lists the images of a split.
+
+    Args:
+        folder: Folder of the split, with one folder per class.
+
+    Returns:
+        The files of each class, both sorted by name. Hidden files are left out.
+
+    Raises:
+        NASError: If the folder is missing, has no classes, or a class without images.
+    """
+    if not folder.is_dir():
+        raise NASError(f"root must hold {LAYOUT}, but there is no folder {folder}.")
+    classes = {
+        path.name: [file for file in _visible(path) if file.is_file()]
+        for path in _visible(folder)
+        if path.is_dir()
+    }
+    if not classes:
+        raise NASError(f"root must hold one folder per class in {folder}, but there is none.")
+    for name, files in classes.items():
+        if not files:
+            raise NASError(f"root must hold images of every class, but {folder / name} has none.")
+    return classes
+
+
+def held_out(num_images: int, val_fraction: float, batch_size: int) -> int:
+    """The number of training images that are held out for validation.
+
+    Args:
+        num_images: All that there are for training and validation.
+        val_fraction: The part for validation.
+        batch_size: Of training.
+
+    Raises:
+        NASError: The part is not between 0 and 1, leaves a split empty, or training without a whole batch.
+    """
+    if not 0 < val_fraction < 1:
+        raise NASError(f"val_fraction is {val_fraction}, but must be between 0 and 1, both excluded.")
+    num_val = round(val_fraction * num_images)
+    num_train = num_images - num_val
+    if not num_val or not num_train:
+        raise NASError(
+            f"val_fraction is {val_fraction}, which leaves no image of {num_images} for "
+            f"{'validation' if num_train else 'training'}."
+        )
+    if batch_size > num_train:
+        raise NASError(f"batch_size is {batch_size}, but must be at most {num_train}, all training images.")
+    return num_val
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _labelled(classes: dict[str, list[Path]]) -> LabelledFiles:
+    sizes = torch.tensor([len(files) for files in classes.values()])
+    files = [file for files in classes.values() for file in files]
+    return LabelledFiles(files, torch.arange(len(sizes)).repeat_interleave(sizes))
