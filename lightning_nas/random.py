@@ -27,6 +27,7 @@ class Stream(IntEnum):
     POPULATION = 11
     IMPORTANCE = 12
     CLUSTER = 13
+    COMPRESS = 14
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
+from lightning_nas.commands.convert import convert
 from lightning_nas.commands.describe import describe
 from lightning_nas.commands.ensemble import ensemble
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.rank import rank
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "convert": convert,
     "describe": describe,
     "ensemble": ensemble,
     "fetch-benchmark": fetch_benchmark,
@@ -21,7 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 """The function of every verb. Its keyword-only parameters are options, the others positional."""
 
-__all__ = ["COMMANDS", "describe", "ensemble", "fetch_benchmark", "rank", "run"]
+__all__ = ["COMMANDS", "convert", "describe", "ensemble", "fetch_benchmark", "rank", "run"]
 
 
 def run(verb: str, args: Sequence[str]) -> None:

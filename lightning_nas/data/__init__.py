@@ -2,7 +2,9 @@
 
 from lightning_nas.data.base import ImageDataModule, Splits, stratified_order
 from lightning_nas.data.digits import DigitsDataModule
+from lightning_nas.data.ffcv import FFCVDataModule
 from lightning_nas.data.image_folder import ImageFolderDataModule
+from lightning_nas.data.imagenet import ImageNetDataModule
 from lightning_nas.data.loader import EvaluationLoader, TrainingBatch, TrainingLoader
 from lightning_nas.data.order import BalancedOrder, EpochOrder, QuasiRandomOrder, UniformOrder
 from lightning_nas.data.resident import ImageSet, RawSplits, ResidentDataModule
@@ -14,8 +16,10 @@ __all__ = [
     "DigitsDataModule",
     "EpochOrder",
     "EvaluationLoader",
+    "FFCVDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",
+    "ImageNetDataModule",
     "ImageSet",
     "ImageSource",
     "QuasiRandomOrder",

@@ -99,7 +99,7 @@ def draw_crops(num_images: int, rng: np.random.Generator) -> Tensor:
 
 
 def crop_boxes(
-    crops: Tensor, heights: Tensor, widths: Tensor, area: tuple[float, float]
+    crops: Tensor, heights: npt.ArrayLike, widths: npt.ArrayLike, area: tuple[float, float]
 ) -> npt.NDArray[np.int64]:
     """Where the crops of images are (Szegedy et al., Going Deeper with Convolutions, CVPR 2015, section 6).
 
@@ -134,7 +134,7 @@ def _centred(height: npt.NDArray[np.float64], width: npt.NDArray[np.float64]) ->
     return np.concatenate([(height - h) // 2, (width - w) // 2, h, w], axis=1)
 
 
-def centre_boxes(heights: Tensor, widths: Tensor, part: float) -> npt.NDArray[np.int64]:
+def centre_boxes(heights: npt.ArrayLike, widths: npt.ArrayLike, part: float) -> npt.NDArray[np.int64]:
     """The squares in the middle of images that take a part of the shorter side: ``N x 4``, as ``crop_boxes``."""
     height, width = np.asarray(heights), np.asarray(widths)
     side = np.maximum(1, (np.minimum(height, width) * part).astype(np.int64))
@@ -245,12 +245,19 @@ def flip(images: Tensor, flips: Tensor) -> Tensor:
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, float32, ``C``, of uint8 images ``N x C x H x W``."""
-    # Through exact counts of the 256 values: no float copy of the images, the same result in any order.
+    # Through exact counts: no float copy of the images, the same result in any order.
     channels = images.transpose(0, 1).flatten(1)
-    counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
-    values = torch.arange(256, dtype=torch.float64)
-    mean = counts @ values / channels.shape[1]
-    std = (counts @ values.square() / channels.shape[1] - mean.square()).clamp_min(0).sqrt()
+    return statistics_of_counts(
+        np.stack([np.bincount(channel, minlength=256) for channel in channels.numpy()])
+    )
+
+
+def statistics_of_counts(counts: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, float32, ``C``, that has each of 256 values so often, ``C x 256``."""
+    times = torch.from_numpy(counts).double()
+    values, number = torch.arange(256, dtype=torch.float64), times.sum(dim=1)
+    mean = times @ values / number
+    std = (times @ values.square() / number - mean.square()).clamp_min(0).sqrt()
     # A channel without contrast is shifted only.
     return mean.float(), torch.where(std > 0, std, 1).float()
 

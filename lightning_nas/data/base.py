@@ -180,7 +180,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self.splits.train,
             self.batch_size,
             seed=self.seed,
-            order=self.order or self._default_order(),
+            order=self.order or self.default_order(),
             # Lightning's flag asks for the same batches in every epoch.
             repeat=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
             rank=self.rank,
@@ -191,7 +191,8 @@ class ImageDataModule(LightningDataModule, ABC):
             self._restored = None
         return self._train_loader
 
-    def _default_order(self) -> EpochOrder | None:
+    def default_order(self) -> EpochOrder | None:
+        """The order where no callback has set one; None for every image once, in an order of the seed."""
         return BalancedOrder(self.training_labels, self.seed) if self.balanced else None
 
     # Lightning also keeps the state of the loader itself, but forgets to restore it where something asks for

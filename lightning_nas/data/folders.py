@@ -1,9 +1,11 @@
 """Image files in ``root/train/<class>/*`` and ``root/test/<class>/*`` (or ``val``, as ImageNet has it)."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lightning_nas.errors import NASError
@@ -23,6 +25,10 @@ class LabelledFiles(NamedTuple):
     files: list[Path]
     labels: Tensor
 
+    def of(self, indices: Tensor) -> Self:
+        """Some of the files."""
+        return type(self)([self.files[index] for index in indices.tolist()], self.labels[indices])
+
 
 class ImageFolders(NamedTuple):
     """The image files of a dataset.
@@ -38,28 +44,41 @@ class ImageFolders(NamedTuple):
     test: LabelledFiles
 
     @classmethod
-    def list(cls, root: Path) -> Self:
+    def list(cls, root: Path, key: str = "root") -> Self:
         """Lists the files, without reading them.
+
+        Args:
+            root: The folder.
+            key: What the user calls it.
 
         Raises:
             NASError: A folder is missing, or the classes of the splits differ.
         """
         if not root.is_dir():
-            raise NASError(f"root is {root}, but must be a folder with {LAYOUT}.")
+            raise NASError(f"{key} is {root}, but must be a folder with {LAYOUT}.")
         test_folder = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), root / "test")
-        train, test = list_classes(root / "train"), list_classes(test_folder)
+        train, test = list_classes(root / "train", key), list_classes(test_folder, key)
         if different := sorted(train.keys() ^ test.keys()):
             raise NASError(
-                f"root must hold the same classes in train and {test_folder.name}, but only one has {different[0]!r}."
+                f"{key} must hold the same classes in train and {test_folder.name}, but only one has {different[0]!r}."
             )
         return cls(list(train), _labelled(train), _labelled(test))
 
+    def digest(self) -> str:
+        """Changes with the names, sizes and times of the files, but not with where the folder lies."""
+        root, digest = self.train.files[0].parents[2], hashlib.sha256()
+        for file in self.train.files + self.test.files:
+            stat = file.stat()
+            digest.update(f"{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        return digest.hexdigest()
 
-def list_classes(folder: Path) -> dict[str, list[Path]]:
+
+def list_classes(folder: Path, key: str = "root") -> dict[str, list[Path]]:
     """Lists the images of a split.
 
     Args:
         folder: Folder of the split, with one folder per class.
+        key: What the user calls the folder around it.
 
     Returns:
         The files of each class, both sorted by name. Hidden files are left out.
@@ -68,18 +87,32 @@ def list_classes(folder: Path) -> dict[str, list[Path]]:
         NASError: If the folder is missing, has no classes, or a class without images.
     """
     if not folder.is_dir():
-        raise NASError(f"root must hold {LAYOUT}, but there is no folder {folder}.")
+        raise NASError(f"{key} must hold {LAYOUT}, but there is no folder {folder}.")
     classes = {
         path.name: [file for file in _visible(path) if file.is_file()]
         for path in _visible(folder)
         if path.is_dir()
     }
     if not classes:
-        raise NASError(f"root must hold one folder per class in {folder}, but there is none.")
+        raise NASError(f"{key} must hold one folder per class in {folder}, but there is none.")
     for name, files in classes.items():
         if not files:
-            raise NASError(f"root must hold images of every class, but {folder / name} has none.")
+            raise NASError(f"{key} must hold images of every class, but {folder / name} has none.")
     return classes
+
+
+def read_rgb(file: Path) -> Image.Image:
+    """Decodes an image file of any kind.
+
+    Raises:
+        NASError: If the file cannot be decoded.
+    """
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    # Pillow reports some broken files as a SyntaxError.
+    except (OSError, SyntaxError) as error:
+        raise NASError(f"A dataset must hold images only, but {file} cannot be decoded: {error}.") from error
 
 
 def held_out(num_images: int, val_fraction: float, batch_size: int) -> int:

@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from lightning_nas.data.base import check_at_least, stratified_order
-from lightning_nas.data.folders import ImageFolders, held_out
+from lightning_nas.data.folders import ImageFolders, held_out, read_rgb
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
-from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 
 
@@ -36,12 +35,7 @@ def read_image(file: Path, image_size: int) -> npt.NDArray[np.uint8]:
     Raises:
         NASError: If the file cannot be decoded.
     """
-    try:
-        with Image.open(file) as image:
-            fitted = ImageOps.fit(image.convert("RGB"), (image_size, image_size), Image.Resampling.BILINEAR)
-    # Pillow reports some broken files as a SyntaxError.
-    except (OSError, SyntaxError) as error:
-        raise NASError(f"root must hold images only, but {file} cannot be decoded: {error}.") from error
+    fitted = ImageOps.fit(read_rgb(file), (image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(fitted).transpose(2, 0, 1)
 
 

@@ -24,6 +24,10 @@ class Request(NamedTuple):
     indices: Tensor
     draws: Draws | None = None
 
+    def of(self, rows: slice) -> Self:
+        """That of some of the images."""
+        return type(self)(self.indices[rows], None if self.draws is None else self.draws.of(rows))
+
 
 class ImageSource(ABC):
     """The images of a split.

@@ -122,7 +122,7 @@ def test_an_interrupted_cache_leaves_nothing(root: Path) -> None:
     (root / "test" / "cat" / "00.png").write_bytes(b"none")
     data = module(root)
     with pytest.raises(
-        NASError, match=r"^root must hold images only, but .*/test/cat/00\.png cannot be decoded"
+        NASError, match=r"^A dataset must hold images only, but .*/test/cat/00\.png cannot be decoded"
     ):
         data.prepare_data()
     assert list((root.parent / "cache").iterdir()) == []
