@@ -73,7 +73,7 @@ def convert(
         threads, skipped = workers or usable_cores(1), list[Path]()
         if skip_unreadable:
             labelled, skipped = readable(labelled, threads)
-            _require_all_classes(labelled, manifest, data / split)
+            _require_all_classes(labelled, manifest)
         kept = _training_images(labelled, manifest) if split == "train" else None
         file, histogram = write_beton(out / f"{split}.beton", labelled, encoding, threads, kept)
         names = [str(path.relative_to(data.expanduser().resolve())) for path in skipped]
@@ -123,10 +123,12 @@ def _training_images(labelled: LabelledFiles, manifest: Manifest) -> npt.NDArray
     return kept
 
 
-def _require_all_classes(labelled: LabelledFiles, manifest: Manifest, folder: Path) -> None:
+def _require_all_classes(labelled: LabelledFiles, manifest: Manifest) -> None:
     counts = torch.bincount(labelled.labels, minlength=len(manifest.classes))
     if empty := [name for name, count in zip(manifest.classes, counts, strict=True) if not count]:
-        raise NASError(f"skip_unreadable leaves no image of the class {empty[0]!r} in {folder}")
+        raise NASError(
+            f"skip_unreadable leaves no image of the class {empty[0]!r} in {labelled.files[0].parents[1]}"
+        )
 
 
 def _told(file: BetonFile, out: Path) -> str:

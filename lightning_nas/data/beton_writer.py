@@ -132,7 +132,7 @@ def write_beton(
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             size = temporary.stat().st_size
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise NASError(f"out is {path.parent}, where no space is left: {path.name} is not written") from error
     return Written(BetonFile(path.name, len(labelled.files), size, digest, []), histogram)
@@ -173,12 +173,14 @@ def _write(path: Path, labels: npt.NDArray[np.int64], images: Iterable[Encoded])
         metadata = np.frombuffer(writer.metadata_sm.buf, writer.metadata_type)[: len(labels)]
         metadata["f1"] = labels
         allocator = MemoryAllocator(str(path), writer.data_region_start, PAGE)
-        with allocator:
+        allocator.__enter__()  # its __exit__ would write once more after an error
+        with allocator.fp:
             for number, image in enumerate(images):
                 allocator.set_current_sample(number)
                 metadata["f0"][number] = image.record[0]
                 metadata["f0"]["data_ptr"][number], region = allocator.malloc(len(image.content))
                 region[:] = image.content
+            allocator.flush_page()
         writer.finalize(allocator.allocations)
     finally:
         del metadata  # which would keep the shared memory open

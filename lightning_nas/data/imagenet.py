@@ -40,9 +40,8 @@ class ImageFiles(DecodedImages):
             [(top, left, height, width)] = self.boxes(
                 request.of(slice(row, row + 1)), [image.height], [image.width]
             )
-            box = (left, top, left + width, top + height)
-            size = (self.image_size, self.image_size)
-            images[row] = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
+            part = image.crop((left, top, left + width, top + height))
+            images[row] = np.asarray(part.resize((self.image_size,) * 2, Image.Resampling.BILINEAR))
 
 
 class ImageNetDataModule(DecodedDataModule):
