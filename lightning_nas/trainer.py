@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from lightning_nas import groundtruth
 from lightning_nas.callbacks import (
+    DataWait,
     ExactResume,
     MetricsFile,
     PredictionsFile,
@@ -50,10 +51,11 @@ class NASTrainer(Trainer):
         checkpoints = not bare and kwargs.get("enable_checkpointing") is not False
         if checkpoints and not any(isinstance(callback, RunCheckpoint) for callback in given):
             given.append(RunCheckpoint())
+        measured = [] if bare else [DataWait()]
         super().__init__(
             default_root_dir=default_root_dir,
             logger=logger if bare else _with_metrics_file(logger, default_root_dir),
-            callbacks=[RunDirectory(), PredictionsFile(), *given, ExactResume()],
+            callbacks=[RunDirectory(), PredictionsFile(), *given, *measured, ExactResume()],
             **kwargs,
         )
 

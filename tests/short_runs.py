@@ -87,12 +87,16 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def metrics(root: Path) -> list[dict[str, str]]:
-    return table(root / "metrics.csv")
+    """The rows of a run without its times, which are those of no other run."""
+    rows = table(root / "metrics.csv")
+    timeless = [{name: row[name] for name in row if not name.startswith("time/")} for row in rows]
+    # Times stand in rows of their own; only those are empty now.
+    return [row for row in timeless if any(row[name] for name in row if name != "step")]
 
 
 def logged(root: Path, name: str) -> list[float]:
     """What a run logged under a name, in its order."""
-    return [float(row[name]) for row in metrics(root) if row.get(name)]
+    return [float(row[name]) for row in table(root / "metrics.csv") if row.get(name)]
 
 
 def assert_same(a: Any, b: Any) -> None:

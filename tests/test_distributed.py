@@ -392,13 +392,20 @@ def test_diagnoses_are_made_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> N
 def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> None:
     pair.run(train_in_own_folder, tmp_path / "ranks", UNIFORM)
     train_in_own_folder(tmp_path / "alone", UNIFORM)
-    together, alone = (short_runs.metrics(tmp_path / run / "0") for run in ("ranks", "alone"))
+    together, alone = (short_runs.table(tmp_path / run / "0" / "metrics.csv") for run in ("ranks", "alone"))
     assert not (tmp_path / "ranks" / "1").exists()
     # The same steps and in each of them the same metrics: no row is written twice.
     filled = [
         [[row["step"], *(key for key in row if row[key])] for row in rows] for rows in (together, alone)
     ]
     assert filled[0] == filled[1]
+
+
+def test_the_images_of_all_ranks_are_counted(pair: GlooPair, tmp_path: Path) -> None:
+    pair.run(train_in_own_folder, tmp_path, UNIFORM)
+    names = ("time/data_wait", "time/data_wait_share", "time/images_per_second")
+    for wait, share, speed in zip(*(short_runs.logged(tmp_path / "0", name) for name in names), strict=True):
+        assert wait / share * speed == pytest.approx(GLOBAL_BATCH)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -416,7 +423,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(pair: GlooPair, tmp_p
         short_runs.assert_same(rest["weights"], whole["weights"])
         short_runs.assert_same(rest["sampler"], whole["sampler"])
     short_runs.assert_same(continued[0]["weights"], continued[1]["weights"])
-    assert (resumed / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
+    assert short_runs.metrics(resumed) == short_runs.metrics(straight)
 
 
 def test_scores_are_known_to_both_ranks(pair: GlooPair, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Callbacks that look at a run: rankings, files, predictions, variances, how evenly paths are trained."""
+"""Callbacks that look at a run: rankings, files, predictions, variances, times, how evenly paths are trained."""
 
+from lightning_nas.callbacks.data_wait import DataWait
 from lightning_nas.callbacks.density_statistics import DensityStatistics
 from lightning_nas.callbacks.exact_resume import ExactResume
 from lightning_nas.callbacks.forgetting import Forgetting
@@ -15,6 +16,7 @@ from lightning_nas.callbacks.run_directory import RunDirectory
 from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
 
 __all__ = [
+    "DataWait",
     "DensityStatistics",
     "ExactResume",
     "Forgetting",

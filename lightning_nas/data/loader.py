@@ -1,6 +1,7 @@
 """Loaders that make reproducible batches of stored images."""
 
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ class TrainingLoader:
     overall batch would.
 
     Lightning saves ``state_dict`` in its checkpoints and restores it, and tells the epoch to ``sampler``.
+
+    Attributes:
+        waited: Seconds between the last batch being asked for and being there.
 
     Example:
         >>> from lightning_nas.data.resident import ImageSet
@@ -73,6 +77,7 @@ class TrainingLoader:
         self._epoch = 0
         self._position = 0
         self._started = False
+        self.waited = 0.0
         if len(self) == 0:
             raise NASError(
                 f"batch_size is {batch_size} on each of {world_size} processes, but there are only {len(source)} "
@@ -127,11 +132,14 @@ class TrainingLoader:
 
     def _rest_of_epoch(self) -> Iterator[TrainingBatch]:
         self._started = True
+        asked = perf_counter()
         for request, images in self._source.read(self._requests(self._epoch, self._position)):
             batch = self._augmented(images, request.draws), self._source.labels[request.indices]
             # Counted before it is given out: checkpoints are saved while the iterator waits at the yield.
             self._position += 1
+            self.waited = perf_counter() - asked
             yield *batch, request.indices
+            asked = perf_counter()
 
     def _requests(self, epoch: int, first: int) -> Iterator[Request]:
         """This process's share of the batches of an epoch, from one on."""
