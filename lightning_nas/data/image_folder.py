@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -48,7 +49,7 @@ class ImageFolderDataModule(ResidentDataModule):
     """Images in ``root/train/<class>/*`` and ``root/test/<class>/*`` (or ``val``), e.g. the CIFAR-10 images as JPEG files.
 
     All files are decoded once, into a cache file that is found again as long as no image file changes, and are
-    served from memory from then on. The validation split is a stratified part of ``train``.
+    served from memory from then on. A cache that does not match its checksum is made anew. The validation split is a stratified part of ``train``.
 
     Attributes:
         classes: Names of the classes in the order of their labels.
@@ -115,20 +116,48 @@ class ImageFolderDataModule(ResidentDataModule):
             digest.update(f"{file.relative_to(self.root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
         return self._cache_dir / f"{self.root.name}-{self.image_size}-{digest.hexdigest()[:16]}.npy"
 
+    @property
+    def checksum_file(self) -> Path:
+        """SHA-256 of the cache, in the form of ``sha256sum``."""
+        return self.cache_file.with_suffix(".sha256")
+
     def prepare_data(self) -> None:
         """Decodes all images unless the cache has them; Lightning calls it in one process and lets others wait.
+
+        A damaged cache is replaced, and stderr says so.
 
         Raises:
             NASError: If a file cannot be decoded.
         """
         if self.cache_file.exists():
-            return
+            if self._is_intact():
+                return
+            print(
+                f"{self.cache_file} does not match {self.checksum_file.name}: decoding {self.name} again",
+                file=sys.stderr,
+            )
+        # The cache takes its place first, so that a checksum is never there without the bytes that it is of. Processes
+        # that start together all write the same.
+        with written_whole(self.checksum_file) as checksum, written_whole(self.cache_file) as cache:
+            self._decode_into(cache)
+            checksum.write_bytes(self._checksum(cache))
+
+    def _is_intact(self) -> bool:
+        # Cheap: the 184 MB of CIFAR-10 take 0.2 s, decoding them 14.
+        checksum = self.checksum_file
+        return checksum.exists() and checksum.read_bytes() == self._checksum(self.cache_file)
+
+    def _checksum(self, file: Path) -> bytes:
+        """What ``checksum_file`` holds if ``file`` is the cache."""
+        with file.open("rb") as opened:
+            return f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {self.cache_file.name}\n".encode()
+
+    def _decode_into(self, file: Path) -> None:
         shape = (len(self._files), 3, self.image_size, self.image_size)
-        with written_whole(self.cache_file) as temporary:
-            cache = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            for index, pixels in enumerate(self._decoded()):
-                cache[index] = pixels
-            cache.flush()
+        cache = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        for index, pixels in enumerate(self._decoded()):
+            cache[index] = pixels
+        cache.flush()
 
     def _decoded(self) -> Iterator[npt.NDArray[np.uint8]]:
         console = Console(stderr=True)

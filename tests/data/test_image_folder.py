@@ -1,5 +1,7 @@
+import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +86,20 @@ def test_loaders(root: Path) -> None:
     assert [y.tolist() for _, y in data.test_dataloader()] == [[0, 0, 0], [1, 1, 1]]
 
 
-def test_files_are_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were decoded so far."""
+    files: list[Path] = []
 
     def counted(file: Path, image_size: int) -> np.ndarray:
-        decoded.append(file)
+        files.append(file)
         return read_image(file, image_size)
 
     monkeypatch.setattr(image_folder, "read_image", counted)
+    return files
+
+
+def test_files_are_decoded_once(root: Path, decoded: list[Path]) -> None:
     module(root).prepare_data()
     assert len(decoded) == 2 * (TRAIN + TEST)
     module(root, seed=3, val_fraction=0.2).read_splits()
@@ -116,6 +124,105 @@ def test_the_cache_follows_the_files(root: Path) -> None:
 def test_the_cache_follows_a_moved_dataset(root: Path) -> None:
     moved = Path(shutil.copytree(root, root.parent / "moved" / root.name))
     assert module(moved, cache_dir=root.parent / "cache").cache_file == module(root).cache_file
+
+
+def with_another_pixel(data: ImageFolderDataModule) -> None:
+    content = bytearray(data.cache_file.read_bytes())
+    content[-1] ^= 1
+    data.cache_file.write_bytes(content)
+
+
+def cut(data: ImageFolderDataModule) -> None:
+    data.cache_file.write_bytes(data.cache_file.read_bytes()[:-100])
+
+
+def empty(data: ImageFolderDataModule) -> None:
+    data.cache_file.write_bytes(b"")
+
+
+def without_checksum(data: ImageFolderDataModule) -> None:
+    data.checksum_file.unlink()
+
+
+def with_half_a_checksum(data: ImageFolderDataModule) -> None:
+    data.checksum_file.write_bytes(data.checksum_file.read_bytes()[:20])
+
+
+def of_other_images(data: ImageFolderDataModule) -> None:
+    np.save(data.cache_file, 255 - np.load(data.cache_file))
+
+
+def of_another_dataset(data: ImageFolderDataModule) -> None:
+    """Both files of one, under the names of these."""
+    of_other_images(data)
+    digest = hashlib.sha256(data.cache_file.read_bytes()).hexdigest()
+    data.checksum_file.write_text(f"{digest}  other-8-0123456789abcdef.npy\n")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        with_another_pixel,
+        cut,
+        empty,
+        without_checksum,
+        with_half_a_checksum,
+        of_other_images,
+        of_another_dataset,
+    ],
+)
+def test_a_damaged_cache_is_made_anew(
+    root: Path,
+    decoded: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[ImageFolderDataModule], None],
+) -> None:
+    data = module(root)
+    before = data.read_splits()
+    whole = data.cache_file.read_bytes(), data.checksum_file.read_bytes()
+    damage(data)
+    capsys.readouterr()
+    decoded.clear()
+
+    again = module(root).read_splits()
+    sentence = f"{data.cache_file} does not match {data.checksum_file.name}: decoding birds again"
+    assert capsys.readouterr().err.splitlines().count(sentence) == 1
+    assert len(decoded) == 2 * (TRAIN + TEST)
+    for split, expected in zip(again, before, strict=True):
+        assert torch.equal(split[0], expected[0])
+    assert (data.cache_file.read_bytes(), data.checksum_file.read_bytes()) == whole
+
+    module(root).read_splits()
+    assert capsys.readouterr().err == ""
+    assert len(decoded) == 2 * (TRAIN + TEST)
+
+
+def test_the_checksum_is_that_of_sha256sum(root: Path) -> None:
+    data = module(root)
+    data.prepare_data()
+    digest = hashlib.sha256(data.cache_file.read_bytes()).hexdigest()
+    assert data.checksum_file.read_text() == f"{digest}  {data.cache_file.name}\n"
+
+
+def test_processes_that_start_together_do_not_disturb_each_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One makes the whole cache while the other is at its last image."""
+    last = root / "test" / "cat" / f"{TEST - 1:02}.png"
+    found: list[torch.Tensor] = []
+
+    def overtaken(file: Path, image_size: int) -> np.ndarray:
+        if file == last:
+            monkeypatch.setattr(image_folder, "read_image", read_image)
+            found.append(module(root).read_splits().train[0])
+        return read_image(file, image_size)
+
+    monkeypatch.setattr(image_folder, "read_image", overtaken)
+    slow = module(root)
+    found.append(slow.read_splits().train[0])
+    assert torch.equal(*found)
+    assert set((root.parent / "cache").iterdir()) == {slow.cache_file, slow.checksum_file}
+    assert "does not match" not in capsys.readouterr().err
 
 
 def test_an_interrupted_cache_leaves_nothing(root: Path) -> None:
