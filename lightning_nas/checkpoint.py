@@ -1,6 +1,7 @@
 """Checkpoints that describe their search space in plain types, and are refused by name where they do not fit."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,28 @@ def require(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy) ->
                 f"the checkpoint was trained with norm.{key} {found['norm'][key]}, but model.norm.{key} is {value}"
             )
     return found
+
+
+def require_classes(trained: Sequence[str], given: Sequence[str]) -> None:
+    """Refuses data whose labels mean something else.
+
+    Args:
+        trained: Names of the classes that a checkpoint was trained on, in the order of their labels.
+        given: Those of the data.
+
+    Raises:
+        NASError: They differ.
+    """
+    for label, (before, now) in enumerate(zip(trained, given, strict=False)):
+        if before != now:
+            raise NASError(
+                f"the checkpoint was trained on data whose class {label} is {before!r}, but class {label} of data is "
+                f"{now!r}"
+            )
+    if len(trained) != len(given):
+        raise NASError(
+            f"the checkpoint was trained on data of {len(trained)} classes, but data has {len(given)}"
+        )
 
 
 def last(root: Path) -> Path:

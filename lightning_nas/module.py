@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from lightning_nas import checkpoint
+from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
 from lightning_nas.optim.schedule import Decay, Schedule, configure
@@ -326,7 +327,7 @@ class SupernetModule(LightningModule):
     # ---------------------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
-        """Describes space and batch-norm in plain types, and which weights coast.
+        """Describes space, batch-norm and the classes of the data in plain types, and which weights coast.
 
         Raises:
             NASError: The loss is not finite: the checkpoint would take the place of a good one.
@@ -335,10 +336,12 @@ class SupernetModule(LightningModule):
             self._finite_loss()
         coasting = self.inactive_params == "coast"
         used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]
-        checkpoint.describe(checkpoint_, self.space, self.supernet.norm, coasting=used)
+        checkpoint.describe(
+            checkpoint_, self.space, self.supernet.norm, coasting=used, classes=self._classes_of_data()
+        )
 
     def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
-        """Refuses the checkpoint of another space.
+        """Refuses the checkpoint of another space, or of other classes.
 
         Raises:
             NASError: A foreign checkpoint, or one of another space, other data or another batch-norm, or training
@@ -353,4 +356,14 @@ class SupernetModule(LightningModule):
                 "the checkpoint holds weights alone, such as an ensemble: it can be scored, not continued"
             )
         description = checkpoint.require(checkpoint_, self.space, self.supernet.norm)
+        trained, given = description.get("classes"), self._classes_of_data()
+        if trained is not None and given is not None:
+            checkpoint.require_classes(trained, given)
         self._coasting = list(description["coasting"])
+
+    # Not in the state of the data module: Lightning finds that under the name of its class alone, and averages of
+    # checkpoints leave it out.
+    def _classes_of_data(self) -> list[str] | None:
+        """What the labels mean; None where no data module says so."""
+        data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
+        return list(data.classes) if isinstance(data, ImageDataModule) else None

@@ -7,6 +7,7 @@ import short_runs
 import torch
 
 from lightning_nas import checkpoint
+from lightning_nas.data import DigitsDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import UniformSampler
@@ -80,6 +81,56 @@ def test_another_batch_norm_is_refused(tmp_path: Path, saved: tuple[Path, Supern
     module = short_runs.supernet_module(SPACE, norm=NormPolicy(affine=True))
     with pytest.raises(NASError, match=r"trained with norm\.affine False, but model\.norm\.affine is True"):
         short_runs.trainer(tmp_path).validate(module, datamodule=short_runs.digits(), ckpt_path=saved[0])
+
+
+class NamedDigits(DigitsDataModule):
+    """The digits in another data module, under other names."""
+
+    classes = ("0", "1", "two", "3", "4", "5", "six", "7", "8", "9")
+
+
+OTHER_CLASSES = "was trained on data whose class 2 is '2', but class 2 of data is 'two'"
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_other_classes_are_refused(tmp_path: Path, saved: tuple[Path, SupernetModule], verb: str) -> None:
+    callbacks = [UniformSampler(seed=0)] if verb == "fit" else []
+    run = getattr(short_runs.trainer(tmp_path, *callbacks, max_epochs=2), verb)
+    module = short_runs.supernet_module(SPACE, predict_path=SPACE.encode(SPACE[0]))
+    with pytest.raises(NASError, match=re.escape(OTHER_CLASSES)):
+        run(module, datamodule=NamedDigits(), ckpt_path=saved[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_alone_know_their_classes(tmp_path: Path) -> None:
+    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1, limit_val_batches=0)
+    trainer.fit(short_runs.supernet_module(SPACE), datamodule=short_runs.digits())
+    trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    with pytest.raises(NASError, match=re.escape(OTHER_CLASSES)):
+        short_runs.trainer(tmp_path).validate(
+            short_runs.supernet_module(SPACE), datamodule=NamedDigits(), ckpt_path=tmp_path / "weights.ckpt"
+        )
+
+
+def test_a_checkpoint_that_names_no_classes_is_taken(
+    tmp_path: Path, saved: tuple[Path, SupernetModule]
+) -> None:
+    loaded = torch.load(saved[0], weights_only=True)
+    assert loaded["lightning_nas"].pop("classes") == list("0123456789")
+    torch.save(loaded, tmp_path / "older.ckpt")
+    scores = [
+        short_runs.trainer(tmp_path, UniformSampler(seed=0)).validate(
+            short_runs.supernet_module(SPACE), datamodule=data, ckpt_path=file, verbose=False
+        )
+        for file, data in ((saved[0], DigitsDataModule()), (tmp_path / "older.ckpt", NamedDigits()))
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_the_number_of_classes_is_compared() -> None:
+    checkpoint.require_classes(["cat", "dog"], ("cat", "dog"))
+    with pytest.raises(NASError, match="was trained on data of 2 classes, but data has 3"):
+        checkpoint.require_classes(["cat", "dog"], ["cat", "dog", "owl"])
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path, saved: tuple[Path, SupernetModule]) -> None:

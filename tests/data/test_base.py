@@ -105,6 +105,10 @@ def test_seed_of_seed_everything_is_the_default(monkeypatch: pytest.MonkeyPatch)
     assert DigitsDataModule(seed=6).seed == 6
 
 
+def test_classes_without_names_are_numbers() -> None:
+    assert DigitsDataModule().classes == list("0123456789")
+
+
 def test_predictions_are_made_on_the_test_split() -> None:
     data = DigitsDataModule()
     for (x, y), (test_x, test_y) in zip(data.predict_dataloader(), data.test_dataloader(), strict=True):
