@@ -1,0 +1,286 @@
+"""Training batches: images per second, delay of the first batch, and memory, of every way to feed a supernet.
+
+Small images are CIFAR-10's, padded, cropped and mirrored in batches of 256; photographs are cropped, resized to 224 x 224
+and mirrored in batches of 32. Speeds are taken in turn in one process, whole epochs each; first batches and memory in
+processes of their own. All sides have as many workers as there are cores.
+
+The images are those of ``cifar10_jpeg.tar.xz`` and ``imagenet_sample200.tar`` in the folder ``data`` of --data, or of
+LIGHTNING_NAS_DATA.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets, transforms
+
+from benchmarks.measure import Figure, parser, ratios, report, seconds
+from lightning_nas.commands import convert
+from lightning_nas.data import FFCVDataModule, ImageFolderDataModule, ImageNetDataModule
+
+WORKERS = os.cpu_count() or 1
+SMALL_BATCH, PHOTO_BATCH = 256, 32
+Batches = Iterable[Any]
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SMALL = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+PHOTO = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
+
+
+def torchvision_folder(root: Path, augmentation: list[Any], batch_size: int) -> Batches:
+    """What most people begin with."""
+    transform = transforms.Compose([*augmentation, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    images = datasets.ImageFolder(str(root / "train"), transform)
+    return DataLoader(
+        images, batch_size, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True
+    )
+
+
+class PILImages(Dataset[tuple[Tensor, int]]):
+    """Images in memory, transformed one at a time, as torchvision's CIFAR10 keeps them."""
+
+    def __init__(self, root: Path) -> None:
+        folder = datasets.ImageFolder(str(root / "train"))
+        self.pixels = np.stack([np.asarray(image) for image, _ in folder])
+        self.labels = folder.targets
+        self.transform = transforms.Compose([*SMALL, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def pil_memory(root: Path) -> Batches:
+    return DataLoader(PILImages(root), SMALL_BATCH, shuffle=True, drop_last=True)
+
+
+def resident(root: Path) -> Batches:
+    return ImageFolderDataModule(
+        root, batch_size=SMALL_BATCH, val_fraction=0.01, cache_dir=root.parent / "cache"
+    ).train_dataloader()
+
+
+def ffcv_small(root: Path) -> Batches:
+    return FFCVDataModule(
+        root, 32, 0.01, SMALL_BATCH, area=None, centre=1.0, crop_padding=4, workers=WORKERS
+    ).train_dataloader()
+
+
+def ffcv_photos(root: Path) -> Batches:
+    return FFCVDataModule(root, 224, 0.01, PHOTO_BATCH, workers=WORKERS).train_dataloader()
+
+
+def folder_photos(root: Path) -> Batches:
+    return ImageNetDataModule(root, 224, 0.01, PHOTO_BATCH, workers=WORKERS).train_dataloader()
+
+
+def ffcv_own_loader(root: Path, photos: bool) -> Batches:
+    """FFCV's Loader with its own augmentations, as its examples have it."""
+    from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import (
+        NormalizeImage,
+        RandomHorizontalFlip,
+        RandomTranslate,
+        Squeeze,
+        ToTensor,
+        ToTorchImage,
+    )
+
+    decoder = RandomResizedCropRGBImageDecoder((224, 224)) if photos else SimpleRGBImageDecoder()
+    mean, std = (255 * np.array(values) for values in (MEAN, STD))
+    image = [
+        decoder,
+        *([] if photos else [RandomTranslate(4)]),
+        RandomHorizontalFlip(),
+        NormalizeImage(mean, std, np.float32),
+        ToTensor(),
+        ToTorchImage(),
+    ]
+    loader: Batches = Loader(
+        str(root / "train.beton"),
+        PHOTO_BATCH if photos else SMALL_BATCH,
+        num_workers=WORKERS,
+        order=OrderOption.RANDOM,
+        drop_last=True,
+        pipelines={"image": image, "label": [IntDecoder(), ToTensor(), Squeeze()]},
+    )
+    return loader
+
+
+# Name: the folder of the images in a workspace, how to make the loader, and epochs per round.
+SIDES: dict[str, tuple[str, Callable[[Path], Batches], int]] = {
+    "cifar.resident": ("cifar", resident, 8),
+    "cifar.ffcv_raw": ("cifar_raw", ffcv_small, 8),
+    "cifar.ffcv_jpeg": ("cifar_jpg", ffcv_small, 3),
+    "cifar.ffcv_own_loader": ("cifar_raw", lambda root: ffcv_own_loader(root, photos=False), 8),
+    "cifar.pil_memory": ("cifar", pil_memory, 1),
+    "cifar.folder": ("cifar", lambda root: torchvision_folder(root, SMALL, SMALL_BATCH), 1),
+    "photos.ffcv_raw": ("photos_raw", ffcv_photos, 3),
+    "photos.ffcv_jpeg": ("photos_jpg", ffcv_photos, 2),
+    "photos.ffcv_own_loader": ("photos_jpg", lambda root: ffcv_own_loader(root, photos=True), 2),
+    "photos.folder": ("photos", folder_photos, 1),
+    "photos.dataloader": ("photos", lambda root: torchvision_folder(root, PHOTO, PHOTO_BATCH), 1),
+}
+
+
+def prepare(workspace: Path, source: Path, images: int, photos: int) -> None:
+    """Unpacks some images of both kinds, and converts them."""
+    unpack(source / "cifar10_jpeg.tar.xz", workspace / "cifar", images)
+    unpack(source / "imagenet_sample200.tar", workspace / "photos", photos)
+    for data, mode, max_side in (
+        ("cifar", "raw", None),
+        ("cifar", "jpg", None),
+        ("photos", "raw", 256),
+        ("photos", "jpg", 500),
+    ):
+        convert(data=workspace / data, out=workspace / f"{data}_{mode}", mode=mode, max_side=max_side)  # type: ignore[arg-type]
+
+
+def unpack(archive: Path, root: Path, images: int) -> None:
+    """Some images of an archive as a folder, in two classes where it has none; an eighth of them is the test split."""
+    if not archive.is_file():
+        sys.exit(f"{archive} is missing: --data is a folder with data/{archive.name}")
+    taken: Counter[str] = Counter()
+    with tarfile.open(archive) as content:
+        for member in content:
+            name = Path(member.name)
+            label = name.parent.name if len(name.parts) > 2 else str(sum(taken.values()) % 2)
+            if not member.isfile() or (len(name.parts) > 2 and name.parts[-3] == "test"):
+                continue
+            if taken[label] >= images // (10 if len(name.parts) > 2 else 2):
+                continue
+            split = "train" if taken[label] % 8 else "test"
+            taken[label] += 1
+            target = root / split / label / name.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = content.extractfile(member)
+            assert file is not None
+            target.write_bytes(file.read())
+
+
+def loader_of(side: str, workspace: Path) -> Batches:
+    folder, make, _ = SIDES[side]
+    return make(workspace / folder)
+
+
+def speeds(workspace: Path, rounds: int) -> list[Figure]:
+    """Images per second of every side, and how they compare."""
+    threads = torch.get_num_threads()
+    loaders = {side: loader_of(side, workspace) for side in SIDES}
+    torch.set_num_threads(threads)  # FFCV's Loader sets it to its workers
+    images: dict[str, int] = {}
+
+    def epochs(side: str) -> Callable[[], None]:
+        def run() -> None:
+            images[side] = sum(len(batch[0]) for _ in range(SIDES[side][2]) for batch in loaders[side])
+
+        return run
+
+    figures = []
+    for kind, base in (("cifar", "pil_memory"), ("photos", "dataloader")):
+        taken = seconds({side: epochs(side) for side in SIDES if side.startswith(kind)}, rounds)
+        per_image = {side: [value / images[side] for value in values] for side, values in taken.items()}
+        figures += [
+            Figure(side, [1 / value for value in values], "images/s") for side, values in per_image.items()
+        ]
+        pairs = [(side, f"{kind}.{base}") for side in per_image if side != f"{kind}.{base}"]
+        pairs += [("cifar.resident", "cifar.ffcv_raw")] if kind == "cifar" else []
+        pairs += [("cifar.resident", "cifar.ffcv_own_loader")] if kind == "cifar" else []
+        figures += [
+            Figure(f"{fast} / {slow}", ratios(per_image[slow], per_image[fast]), "x") for fast, slow in pairs
+        ]
+    return figures
+
+
+def alone(side: str, workspace: Path) -> None:
+    """Prints how long the first batch of a side takes, and what two epochs of it need, in a fresh process."""
+    before = resident_memory()
+    if "ffcv" in side:
+        start = perf_counter()
+        import ffcv  # noqa: F401
+
+        imported = perf_counter() - start
+    else:
+        imported = 0.0
+    start = perf_counter()
+    loader = loader_of(side, workspace)
+    next(iter(loader))
+    first = perf_counter() - start
+    for _ in range(2):
+        for _ in loader:
+            pass
+    print(json.dumps({"first": first, "import": imported, "memory": resident_memory() - before}))
+
+
+def resident_memory() -> float:
+    """Megabytes of this process that no other has and that no file backs."""
+    [line] = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")
+    ]
+    return int(line.split()[1]) / 1024
+
+
+def first_batches(workspace: Path, rounds: int) -> list[Figure]:
+    """First batches and memory of every side, each in processes of their own."""
+    figures = []
+    for side in SIDES:
+        found = []
+        for _ in range(rounds + 1):
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.data",
+                "--alone",
+                side,
+                "--workspace",
+                str(workspace),
+            ]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            found.append(json.loads(output.splitlines()[-1]))
+        name = "ffcv.first_batch_second_process" if side == "photos.ffcv_jpeg" else f"{side}: first batch"
+        figures.append(Figure(name, [one["first"] for one in found[1:]], "s"))
+        figures.append(Figure(f"{side}: memory", [one["memory"] for one in found[1:]], "MB"))
+        if side == "photos.ffcv_jpeg":
+            figures.append(Figure("ffcv: import", [one["import"] for one in found[1:]], "s"))
+    return figures
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
+    shared = os.environ.get("LIGHTNING_NAS_DATA", "../shared")
+    arguments.add_argument("--data", type=Path, default=Path(shared), help="folder with data/*.tar*")
+    arguments.add_argument("--alone", choices=SIDES, help=argparse.SUPPRESS)
+    arguments.add_argument("--workspace", type=Path, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    if options.alone:
+        alone(options.alone, options.workspace)
+        return
+    images, photos, rounds = (1500, 80, 1) if options.quick else (12_000, 200, 7)
+    with tempfile.TemporaryDirectory() as folder:
+        # Checksums that were compared are remembered there.
+        os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
+        prepare(Path(folder), options.data / "data", images, photos)
+        figures = speeds(Path(folder), rounds) + first_batches(Path(folder), 1 if options.quick else 3)
+        report(figures, options.json)
+
+
+if __name__ == "__main__":
+    main()
