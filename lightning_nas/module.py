@@ -18,6 +18,7 @@ from lightning_nas import checkpoint
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
+from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
 from lightning_nas.standalone import StandaloneModule
@@ -231,15 +232,12 @@ class SupernetModule(LightningModule):
                 self._weighting.append(handle)
 
     def _log_step(self) -> None:
-        # Lightning writes what `self.log` collects only after the callbacks that save checkpoints have run: a
-        # run killed in between would lose the row for good. So the row is written here. `self.log` costs half
-        # a millisecond, hence only on steps that are written.
-        if not self.losses or not self.trainer._logger_connector.should_update_logs:
+        # `self.log` costs half a millisecond, hence only on steps that are written.
+        if not self.losses or not is_logged_step(self.trainer):
             return
         loss = self._finite_loss()
         self.log("train/loss", loss, prog_bar=True, logger=False)
-        for logger in self.loggers:
-            logger.log_metrics({"train/loss": loss}, step=self.global_step)
+        log_metrics(self.trainer, {"train/loss": loss})
 
     def _finite_loss(self) -> float:
         """Mean loss of the step; waits for the device."""

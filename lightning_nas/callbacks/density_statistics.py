@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lightning_nas import plots
 from lightning_nas.callbacks.ranking import Ranking
-from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.density import Representation, mean_distances
 from lightning_nas.density.prototypes import represent
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_figure, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images
@@ -96,8 +96,7 @@ class DensityStatistics(Callback):
         visits = next((c.visits for c in trainer.callbacks if isinstance(c, PathSampler)), None)  # type: ignore[attr-defined]
         if visits is not None:
             self.visits.append(visits[[pl_module.space.index(path) for path in pl_module.eval_paths]].clone())
-        for logger in trainer.loggers:
-            logger.log_metrics({"density/mean_distance": float(distance.mean())}, step=trainer.global_step)
+        log_metrics(trainer, {"density/mean_distance": float(distance.mean())})
 
     def _measured(
         self,

@@ -8,9 +8,9 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 
 from lightning_nas import plots
-from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.density.representation import as_weights
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_figure, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.ranking.stability import forgetting
@@ -111,8 +111,7 @@ class Forgetting(Callback):
         archs = map(pl_module.space.encode, paths)
         columns = ([epoch] * len(paths), steps, archs, before, after, changes.tolist())
         self._rows += zip(*columns, strict=True)
-        for logger in trainer.loggers:
-            logger.log_metrics({"forgetting/mean": float(changes.mean())}, step=trainer.global_step)
+        log_metrics(trainer, {"forgetting/mean": float(changes.mean())})
         table = dict(zip(COLUMNS, zip(*self._rows, strict=True), strict=True))
         plots.save_table(Path(trainer.default_root_dir) / "forgetting.csv", table)
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_nas import plots
-from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.density.gradient import path_gradient
 from lightning_nas.density.representation import as_weights, batch_statistics
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_figure, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.samplers.probe import draw_probe, probe_images
@@ -90,9 +90,7 @@ class GradientSimilarity(Callback):
         for (path, other), similarity in zip(self._pairs, similarities, strict=True):
             distance = edit_distance(space, path, other)
             self._rows.append((epoch, space.encode(path), space.encode(other), distance, similarity))
-        for logger in trainer.loggers:
-            mean = sum(similarities) / len(similarities)
-            logger.log_metrics({"gradient/similarity": mean}, step=trainer.global_step)
+        log_metrics(trainer, {"gradient/similarity": sum(similarities) / len(similarities)})
         table = dict(zip(COLUMNS, zip(*self._rows, strict=True), strict=True))
         plots.save_table(Path(trainer.default_root_dir) / "gradient_similarity.csv", table)
 

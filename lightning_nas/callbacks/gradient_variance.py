@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_nas import plots
-from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_figure, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.optim.momentum_separation import MomentumSeparationSGD
 from lightning_nas.spaces import Path
@@ -169,8 +169,7 @@ class GradientVariance(Callback):
         self._clear()
         if value is not None:
             self.history[trainer.current_epoch + 1] = value
-            for logger in trainer.loggers:
-                logger.log_metrics({f"{self.source}/{self.stat}": value}, step=trainer.global_step)
+            log_metrics(trainer, {f"{self.source}/{self.stat}": value})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws all epochs."""

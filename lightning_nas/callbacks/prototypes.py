@@ -9,7 +9,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_nas import plots
-from lightning_nas.callbacks.sampling_statistics import log_figure
 from lightning_nas.density import UnitRepresentation
 from lightning_nas.density.prototypes import (
     COLLAPSE,
@@ -21,6 +20,7 @@ from lightning_nas.density.prototypes import (
     update,
 )
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import is_logged_step, log_figure, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.samplers.base import of_rank_zero
@@ -127,10 +127,8 @@ class PrototypeCallback(Callback):
         elif steps % self.every == 0:
             self.centres = of_rank_zero(trainer, lambda: self._moved(trainer, pl_module))
             self.history.append((steps, spread(self.centres)))
-        if trainer._logger_connector.should_update_logs:
-            metrics = {"density/prototype_spread": self._watched_spread()}
-            for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step)
+        if is_logged_step(trainer):
+            log_metrics(trainer, {"density/prototype_spread": self._watched_spread()})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the figures."""

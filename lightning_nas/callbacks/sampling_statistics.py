@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_nas import plots
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_figure, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.plots.visits import MAX_OPERATIONS
 from lightning_nas.samplers import DensitySampler, PathSampler
@@ -72,8 +73,7 @@ class SamplingStatistics(Callback):
         metrics = {"sampler/entropy": choice_entropy(self.history[-1], space)}
         if sampler.visits is not None:
             metrics["sampler/effective_sample_size"] = effective_sample_size(sampler.visits)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, metrics)
         if trainer.is_global_zero:
             root = Path(trainer.default_root_dir)
             plots.save_table(root / "visits.csv", _choice_table(sampler.choice_visits, space))
@@ -177,13 +177,6 @@ def operation_shares(history: ArrayLike, space: SearchSpace) -> tuple[list[str],
     trained = np.stack(list(totals.values()), axis=1)
     every = trained.sum(axis=1, keepdims=True)
     return list(totals), trained / np.where(every > 0, every, np.nan)
-
-
-def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
-    """Hands a figure to all loggers that take images, such as Lightning's WandbLogger."""
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
-            logger.log_image(name, [figure], step=trainer.global_step)
 
 
 def _sampler(trainer: Trainer) -> PathSampler:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_nas import plots
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers.base import PathSampler
 from lightning_nas.spaces import Path as Architecture
@@ -185,9 +186,8 @@ class CaLR(Callback):
             if mean != self._means[0]:
                 gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
                 torch._foreach_mul_(gradients, self._means[0] / mean)
-        if trainer._logger_connector.should_update_logs:
-            for logger in trainer.loggers:
-                logger.log_metrics({"train/lr_factor": mean}, step=trainer.global_step)
+        if is_logged_step(trainer):
+            log_metrics(trainer, {"train/lr_factor": mean})
 
     def _factor(self, module: SupernetModule, path: Architecture, step: int) -> float:
         """r(t, a)."""

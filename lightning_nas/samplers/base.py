@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
+from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
 from lightning_nas.spaces import Path, SearchSpace
@@ -109,9 +110,8 @@ class PathSampler(Callback, ABC):
 
         Under ``log`` Lightning puts the module's method into every callback.
         """
-        if trainer._logger_connector.should_update_logs:
-            for logger in trainer.loggers:
-                logger.log_metrics(dict(metrics), step=trainer.global_step)
+        if is_logged_step(trainer):
+            log_metrics(trainer, metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, options, counts and state, in types that load without pickle."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import of_rank_zero
@@ -124,15 +125,11 @@ class DataImportanceSampler(DataSampler):
 
         self.importance, self.probabilities, self.order = of_rank_zero(self.trainer, drawn)
         self.epoch, self._seen, self._norms = epoch, [], []
-        size = float(1 / (self.probabilities**2).sum())
-        for logger in self.trainer.loggers:
-            logger.log_metrics(
-                {
-                    "data_importance/effective_sample_size": size,
-                    "data_importance/distinct_images": float(len(self.order.unique())),
-                },
-                step=self.trainer.global_step,
-            )
+        metrics = {
+            "data_importance/effective_sample_size": float(1 / (self.probabilities**2).sum()),
+            "data_importance/distinct_images": float(len(self.order.unique())),
+        }
+        log_metrics(self.trainer, metrics)
 
     def _importance(self) -> Tensor:
         labels = self.data.training_labels

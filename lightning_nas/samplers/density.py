@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lightning_nas.density import Representation, mean_distances
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
+from lightning_nas.loggers import log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero, require_paths
@@ -174,8 +175,7 @@ class DensitySampler(PathSampler):
             "density/max_over_min": float(m.max() / m.min()),
             "density/temperature": self.temperature,
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, metrics)
         if ess < FEW * len(m):
             rank_zero_warn(
                 f"the effective sample size is {ess:.3g} of {len(m)} paths: most are hardly trained any more; raise "

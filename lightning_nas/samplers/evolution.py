@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_nas.density.representation import batch_statistics
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.ranking.pareto import pareto_fronts
@@ -179,8 +180,7 @@ class EvolutionSampler(PathSampler):
             "sampler/population_best": max(self.scores),
             "sampler/population_mean": float(np.mean(self.scores)),
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, metrics)
 
     def _scores(self, trainer: Trainer, module: SupernetModule, paths: Population) -> list[float]:
         data = image_data(trainer)

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero, require_paths
@@ -183,8 +184,7 @@ class PathImportanceSampler(PathSampler):
             self.importance = torch.zeros_like(self.importance)
             self.count = torch.zeros_like(self.count)
         self.epoch = trainer.current_epoch
-        for logger in trainer.loggers:
-            logger.log_metrics(self._metrics(), step=trainer.global_step)
+        log_metrics(trainer, self._metrics())
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: object

@@ -21,6 +21,7 @@ from lightning_nas.density.prototypes import (
     update,
 )
 from lightning_nas.errors import NASError
+from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
@@ -391,7 +392,7 @@ class PrototypeDensitySampler(PathSampler):
         steps, proposed, accepted = self.tally
         trained = sum(proposal.weight > 0 for proposal in proposals)
         self.tally = (steps + 1, proposed + len(proposals), accepted + trained)
-        if not trainer._logger_connector.should_update_logs:
+        if not is_logged_step(trainer):
             return
         steps, proposed, accepted = self.tally
         _, probabilities = self._probabilities(proposals[-1].distance)
@@ -402,7 +403,7 @@ class PrototypeDensitySampler(PathSampler):
         }
         if self.estimator == "prototypes":
             metrics["density/prototype_spread"] = self._watched_spread()
-        self.log_metrics(trainer, metrics)
+        log_metrics(trainer, metrics)
         self.tally = (0, 0, 0)
 
     def _watched_spread(self) -> float:

@@ -1,0 +1,28 @@
+"""What is handed to the loggers of a run, all of them and at once.
+
+Lightning writes what ``self.log`` collects only after the callbacks that save checkpoints have run: a run that is killed
+in between would lose the row for good.
+"""
+
+from collections.abc import Mapping
+
+from lightning import Trainer
+from matplotlib.figure import Figure
+
+
+def is_logged_step(trainer: Trainer) -> bool:
+    """Whether the Trainer logs this step (``log_every_n_steps``)."""
+    return trainer._logger_connector.should_update_logs
+
+
+def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
+    """Writes metrics under the number of the optimizer step."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=trainer.global_step)
+
+
+def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
+    """Hands a figure to all loggers that take images, such as Lightning's WandbLogger."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(name, [figure], step=trainer.global_step)
