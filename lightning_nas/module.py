@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -365,3 +365,14 @@ class SupernetModule(LightningModule):
         """What the labels mean; None where no data module says so."""
         data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         return list(data.classes) if isinstance(data, ImageDataModule) else None
+
+
+def require_supernet(callback: Callback, module: LightningModule) -> SupernetModule:
+    """The module of a run, for a callback that works with no other.
+
+    Raises:
+        NASError: It is no SupernetModule.
+    """
+    if not isinstance(module, SupernetModule):
+        raise NASError(f"{type(callback).__name__} needs a SupernetModule, not a {type(module).__name__}")
+    return module

@@ -17,7 +17,7 @@ from lightning_nas.density import Representation, mean_distances
 from lightning_nas.density.prototypes import represent
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import log_figure, log_metrics
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images
 from lightning_nas.spaces import Path as Architecture
@@ -71,8 +71,7 @@ class DensityStatistics(Callback):
         Raises:
             NASError: The module is no supernet.
         """
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"DensityStatistics needs a SupernetModule, not a {type(pl_module).__name__}")
+        require_supernet(self, pl_module)
         if stage == "fit":
             self._begin()
 

@@ -11,7 +11,7 @@ from lightning_nas import plots
 from lightning_nas.density.representation import as_weights
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import log_figure, log_metrics
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.ranking.stability import forgetting
 from lightning_nas.samplers.evolution import accuracies
@@ -57,8 +57,7 @@ class Forgetting(Callback):
         Raises:
             NASError: The module is no supernet.
         """
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"Forgetting needs a SupernetModule, not a {type(pl_module).__name__}")
+        require_supernet(self, pl_module)
         if stage == "fit":
             self._clear()
 

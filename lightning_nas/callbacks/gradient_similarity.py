@@ -13,7 +13,7 @@ from lightning_nas.density.gradient import path_gradient
 from lightning_nas.density.representation import as_weights, batch_statistics
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import log_figure, log_metrics
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.samplers.probe import draw_probe, probe_images
 from lightning_nas.spaces import Path as Architecture
@@ -63,9 +63,7 @@ class GradientSimilarity(Callback):
         """
         if stage != "fit":
             return
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"GradientSimilarity needs a SupernetModule, not a {type(pl_module).__name__}")
-        if pl_module.space.size < 2:
+        if require_supernet(self, pl_module).space.size < 2:
             raise NASError("GradientSimilarity compares paths, but model.space has one")
         self._rows = []
 

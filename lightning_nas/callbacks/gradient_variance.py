@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from lightning_nas import plots
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import log_figure, log_metrics
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.optim.momentum_separation import MomentumSeparationSGD
 from lightning_nas.spaces import Path
 
@@ -67,9 +67,8 @@ class GradientVariance(Callback):
         """
         if stage != "fit":
             return
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"GradientVariance needs a SupernetModule, not a {type(pl_module).__name__}")
-        supernet, space = pl_module.supernet, pl_module.space
+        module = require_supernet(self, pl_module)
+        supernet, space = module.supernet, module.space
         searchable = {
             id(part.parameter)
             for decision, choices in enumerate(space.choices)

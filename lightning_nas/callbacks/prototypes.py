@@ -21,7 +21,7 @@ from lightning_nas.density.prototypes import (
 )
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import is_logged_step, log_figure, log_metrics
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.samplers.base import of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images
@@ -101,8 +101,7 @@ class PrototypeCallback(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begins anew."""
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"PrototypeCallback needs a SupernetModule, not a {type(pl_module).__name__}")
+        require_supernet(self, pl_module)
         if stage == "fit":
             self._begin()
 

@@ -20,7 +20,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, Scores, select_paths
 from lightning_nas.evaluation.selection import ENUMERABLE, PathSelection, stratified_paths
 from lightning_nas.files import written_whole
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.ranking import (
     TabularBenchmark,
     complexity_bias,
@@ -78,15 +78,14 @@ class Ranking(Callback):
             NASError: The module is no supernet, the table does not fit the space, or all paths are asked of a
                 space that cannot be enumerated.
         """
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"Ranking needs a SupernetModule, not a {type(pl_module).__name__}")
+        module = require_supernet(self, pl_module)
         if stage == "predict":
             return
         if self.recalibrate < 0:
             raise NASError(f"ranking.recalibrate is {self.recalibrate}: valid are numbers of images from 0")
         if self.benchmark is not None:
-            self._truth = _ground_truth(self.benchmark, self.dataset, pl_module.space)
-        pl_module.eval_paths = self._select(pl_module.space)
+            self._truth = _ground_truth(self.benchmark, self.dataset, module.space)
+        module.eval_paths = self._select(module.space)
 
     def _select(self, space: SearchSpace) -> tuple[Architecture, ...]:
         if self.stratified:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from lightning_nas.errors import NASError
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.random import Stream, generator, resolve_seed
 from lightning_nas.spaces import Path, SearchSpace
 
@@ -201,10 +201,9 @@ class MomentumSeparation(Callback):
         Raises:
             NASError: The space has no such decision, or it has one choice.
         """
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"MomentumSeparation needs a SupernetModule, not a {type(pl_module).__name__}")
+        space = require_supernet(self, pl_module).space
         self.seed = resolve_seed(self._given_seed)
-        self.separated_by = () if self.random_clusters else self._decisions_of(pl_module.space)
+        self.separated_by = () if self.random_clusters else self._decisions_of(space)
 
     def _decisions_of(self, space: SearchSpace) -> tuple[int, ...]:
         free = [decision for decision, choices in enumerate(space.choices) if len(choices) > 1]

@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.loggers import is_logged_step, log_metrics
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.random import resolve_seed
 from lightning_nas.spaces import Path, SearchSpace
 
@@ -68,14 +68,12 @@ class PathSampler(Callback, ABC):
         """Begins anew: fixes the seed and clears counts and state, which a checkpoint may then restore."""
         if stage != "fit":
             return
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"{type(self).__name__} needs a SupernetModule, not a {type(pl_module).__name__}")
+        space = require_supernet(self, pl_module).space
         samplers = [callback for callback in trainer.callbacks if isinstance(callback, PathSampler)]  # type: ignore[attr-defined]
         if len(samplers) > 1:
             names = " and ".join(type(sampler).__name__ for sampler in samplers)
             raise NASError(f"the Trainer has {len(samplers)} samplers ({names}): a step has one")
         self.seed = resolve_seed(self._given_seed)
-        space = pl_module.space
         self.visits = torch.zeros(space.size, dtype=torch.int64) if space.size <= ENUMERABLE else None
         self.choice_visits = torch.zeros(len(space.num_choices), max(space.num_choices), dtype=torch.int64)
         self.begin()

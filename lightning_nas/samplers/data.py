@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from lightning_nas.data import EpochOrder, ImageDataModule, UniformOrder
 from lightning_nas.errors import NASError
-from lightning_nas.module import SupernetModule
+from lightning_nas.module import require_supernet
 from lightning_nas.random import resolve_seed
 from lightning_nas.samplers.base import require_same, require_valid
 
@@ -44,9 +44,8 @@ class DataSampler(Callback, EpochOrder, ABC):
         """
         if stage != "fit":
             return
+        require_supernet(self, pl_module)
         name = type(self).__name__
-        if not isinstance(pl_module, SupernetModule):
-            raise NASError(f"{name} needs a SupernetModule, not a {type(pl_module).__name__}")
         if not isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
             raise NASError(
                 f"{name} chooses among the images of a data module: pass an ImageDataModule to the Trainer"
