@@ -55,7 +55,7 @@ class UniformSampler(PathSampler):
         seed: int | None = None,
     ) -> None:
         require_paths(paths)
-        if window is not None and not 0 <= window[0] <= window[1] < math.inf:
+        if window is not None and not (len(window) == 2 and 0 <= window[0] <= window[1] < math.inf):
             raise NASError(f"sampler.window is {window}: valid are two costs in ascending order")
         if bins < 1:
             raise NASError(f"sampler.bins is {bins}: a window has at least one")

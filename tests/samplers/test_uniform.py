@@ -125,6 +125,8 @@ def test_cells_without_convolution_are_rejected() -> None:
             {"window": (2.0, 1.0)},
             r"sampler\.window is \(2\.0, 1\.0\): valid are two costs in ascending order",
         ),
+        ({"window": (5.0,)}, r"sampler\.window is \(5\.0,\): valid are two costs"),
+        ({"window": (1.0, 2.0, 3.0)}, r"sampler\.window is \(1\.0, 2\.0, 3\.0\)"),
         ({"window": (-1.0, 1.0)}, r"sampler\.window is \(-1\.0, 1\.0\)"),
         ({"window": (float("nan"), 1.0)}, r"sampler\.window is \(nan, 1\.0\)"),
         ({"window": (1.0, float("inf"))}, r"sampler\.window is \(1\.0, inf\)"),
