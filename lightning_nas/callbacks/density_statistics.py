@@ -79,9 +79,13 @@ class DensityStatistics(Callback):
         """Chooses the images, the same ones in all runs.
 
         Raises:
-            NASError: There are too few validation images.
+            NASError: There are too few validation images, or validation scores a single path.
         """
         assert isinstance(pl_module, SupernetModule)
+        if len(pl_module.eval_paths) < 2:
+            raise NASError(
+                "DensityStatistics compares the paths that validation scores, but ranking.paths leaves one"
+            )
         self._probe = draw_probe(trainer, pl_module, self.probe_size, seed=0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -15,7 +15,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.loggers import log_figure, log_metrics
 from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.random import Stream, generator, resolve_seed
-from lightning_nas.samplers.probe import draw_probe, probe_images
+from lightning_nas.samplers.probe import draw_probe, probe_images, require_several
 from lightning_nas.spaces import Path as Architecture
 from lightning_nas.spaces import SearchSpace, Supernet
 
@@ -63,8 +63,7 @@ class GradientSimilarity(Callback):
         """
         if stage != "fit":
             return
-        if require_supernet(self, pl_module).space.size < 2:
-            raise NASError("GradientSimilarity compares paths, but model.space has one")
+        require_several(require_supernet(self, pl_module).space, "GradientSimilarity")
         self._rows = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

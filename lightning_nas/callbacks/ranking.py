@@ -188,9 +188,9 @@ class Ranking(Callback):
         return np.array([self._truth[path] for path in module.eval_paths])
 
     def _mean_distance(self, trainer: Trainer, module: SupernetModule) -> NDArray[np.float64] | None:
-        """Mean functional distance of every scored path to the whole space, where that can be enumerated."""
+        """Mean functional distance of every scored path to all others, where those can be enumerated."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if module.space.size > ENUMERABLE or not isinstance(data, ImageDataModule):
+        if not 2 <= module.space.size <= ENUMERABLE or not isinstance(data, ImageDataModule):
             return None
         # Seed 0 and not the run's: two runs are compared on the same images.
         probe = probe_indices(data.num_val, self.probe_size, seed=0, key="ranking.probe_size")

@@ -15,7 +15,7 @@ from lightning_nas.loggers import log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero, require_paths
-from lightning_nas.samplers.probe import draw_probe, probe_images
+from lightning_nas.samplers.probe import draw_probe, probe_images, require_several
 from lightning_nas.samplers.warmup import require_warmup, warmup_of
 from lightning_nas.spaces import Path
 
@@ -123,10 +123,11 @@ class DensitySampler(PathSampler):
         """Refuses, before anything is trained, what could not be done after the warm-up.
 
         Raises:
-            NASError: The space cannot be enumerated, the data has no validation images to offer or too few of
-                them, or the warm-up leaves no step for the method.
+            NASError: The space has one path or cannot be enumerated, the data has no validation images to offer or
+                too few of them, or the warm-up leaves no step for the method.
         """
         assert isinstance(pl_module, SupernetModule)
+        require_several(pl_module.space, "DensitySampler")
         if pl_module.space.size > ENUMERABLE:
             raise NASError(
                 f"DensitySampler needs the density of every path, but the space has {pl_module.space.size:.3g}: "
@@ -146,7 +147,7 @@ class DensitySampler(PathSampler):
         cumulative = self.probabilities.cumsum(0)
         draws = torch.from_numpy(rng.random(self.paths)) * cumulative[-1]
         chosen = torch.searchsorted(cumulative, draws, right=True)
-        return tuple(module.space[int(index)] for index in chosen.clamp(max=module.space.size - 1))
+        return tuple(module.space[int(index)] for index in chosen)
 
     def _is_stale(self, epoch: int) -> bool:
         return self.refresh_every is not None and epoch - self.measured_epoch >= self.refresh_every

@@ -1,4 +1,4 @@
-"""The validation images on which methods compare paths."""
+"""What methods that compare paths need: several of them, and validation images."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from lightning_nas.density import probe_indices
 from lightning_nas.density.representation import FEWEST_IMAGES
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
+from lightning_nas.spaces import SearchSpace
 
 
 def draw_probe(
@@ -36,6 +37,20 @@ def draw_probe(
             f"numbers from {FEWEST_IMAGES}"
         )
     return probe_indices(image_data(trainer).num_val, size, seed, key)
+
+
+def require_several(space: SearchSpace, name: str) -> None:
+    """Refuses a space in which there is nothing to compare.
+
+    Args:
+        space: Of the paths.
+        name: Who compares them.
+
+    Raises:
+        NASError: It has one path.
+    """
+    if space.size < 2:
+        raise NASError(f"{name} compares paths, but model.space has one")
 
 
 def probe_images(trainer: Trainer, probe: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
-from lightning_nas.samplers.probe import draw_probe, probe_images
+from lightning_nas.samplers.probe import draw_probe, probe_images, require_several
 from lightning_nas.samplers.warmup import require_warmup, warmup_of
 from lightning_nas.spaces import Path
 
@@ -261,10 +261,11 @@ class PrototypeDensitySampler(PathSampler):
         """Refuses, before anything is trained, what could not be done after the warm-up.
 
         Raises:
-            NASError: The data has no validation images to offer or too few of them, or the warm-up leaves no step
-                for the method.
+            NASError: The space has one path, the data has no validation images to offer or too few of them, or the
+                warm-up leaves no step for the method.
         """
         assert isinstance(pl_module, SupernetModule)
+        require_several(pl_module.space, "PrototypeDensitySampler")
         self.probe = self.probe or draw_probe(trainer, pl_module, self.probe_size, self.seed)
         self.warmup = self.warmup or warmup_of(trainer, self.warmup_steps)
 

@@ -103,4 +103,6 @@ def test_bad_input(tmp_path: Path) -> None:
         DensityStatistics(every_n_epochs=0)
     with pytest.raises(NASError, match="probe_size is 500, but the validation split has 100 images"):
         fit(tmp_path, DensityStatistics(probe_size=500))
+    with pytest.raises(NASError, match=r"DensityStatistics compares .*, but ranking\.paths leaves one"):
+        fit(tmp_path, Ranking(paths=1), DensityStatistics())
     assert torch.is_grad_enabled()

@@ -23,7 +23,7 @@ from lightning_nas.ranking import (
     write_table,
 )
 from lightning_nas.samplers import UniformSampler
-from lightning_nas.spaces import NormPolicy, Pooling, RestrictedSpace
+from lightning_nas.spaces import ListedSpace, NormPolicy, Pooling, RestrictedSpace, SearchSpace
 
 SPACE = Pooling(blocks=(2, 2, 2), channels=(2, 2, 4), in_channels=1, image_size=8)
 KEYS = ["n", "kendall_tau", "spearman", "pearson", "p_at_top_5", "p_at_bottom_5", "br_at_5", "wr_at_5"]
@@ -106,9 +106,12 @@ def test_a_sample_of_the_paths(tmp_path: Path, table: str) -> None:
     assert all(distances[row["arch"]] == row for row in rows(tmp_path / "some" / "density.csv"))
 
 
-def test_spaces_without_end_are_ranked_without_densities(tmp_path: Path) -> None:
-    validate(tmp_path, Ranking(paths=5), space=Toy(layers=30))
-    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": 5, "evaluation": BATCHES}
+@pytest.mark.parametrize(("space", "paths"), [(Toy(layers=30), 5), (ListedSpace(SPACE, (SPACE[3],)), 1)])
+def test_where_there_are_no_densities_paths_are_ranked_all_the_same(
+    space: SearchSpace, paths: int, tmp_path: Path
+) -> None:
+    validate(tmp_path, Ranking(paths=paths), space=space)
+    assert json.loads((tmp_path / "ranking.json").read_text()) == {"n": paths, "evaluation": BATCHES}
     assert not (tmp_path / "density.csv").exists()
 
 

@@ -23,7 +23,7 @@ from lightning_nas.samplers.density import (
     effective_sample_size,
     temperature_for,
 )
-from lightning_nas.spaces import Pooling, SearchSpace
+from lightning_nas.spaces import ListedSpace, Pooling, RestrictedSpace, SearchSpace
 from lightning_nas.trainer import NASTrainer
 
 SMALL = Pooling(channels=(4, 4, 6))
@@ -320,6 +320,16 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
             DensitySampler(probe_size=15),
             Pooling(channels=(4, 4, 6)),
             r"sampler\.probe_size is 15, but batch-norm",
+        ),
+        (
+            DensitySampler(),
+            ListedSpace(Toy(layers=3), ((0, 1, 2),)),
+            r"DensitySampler compares paths, but model\.space has one",
+        ),
+        (
+            DensitySampler(),
+            RestrictedSpace(Toy(layers=2), ((1,), (2,))),
+            r"DensitySampler compares paths, but model\.space has one",
         ),
     ],
 )

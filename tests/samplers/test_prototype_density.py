@@ -23,7 +23,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers import PrototypeDensitySampler
 from lightning_nas.samplers.prototype_density import acceptance, middle, robust_deviation, threshold_for
-from lightning_nas.spaces import SearchSpace
+from lightning_nas.spaces import ListedSpace, SearchSpace
 from lightning_nas.trainer import NASTrainer
 
 SPACE = Toy(layers=3, width=4)
@@ -411,6 +411,11 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
             {"probe_size": 15},
             small_space(CONFIGS / "pooling_small.yaml"),
             r"sampler\.probe_size is 15, but batch-norm takes its statistics .*: valid are numbers from 16",
+        ),
+        (
+            {},
+            ListedSpace(SPACE, (SPACE[1],)),
+            r"PrototypeDensitySampler compares paths, but model\.space has one",
         ),
     ],
 )
