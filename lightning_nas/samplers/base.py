@@ -16,8 +16,62 @@ from lightning_nas.spaces import Path, SearchSpace
 
 T = TypeVar("T")
 
+COUNTS = ("visits", "choice_visits")
 
-class PathSampler(Callback, ABC):
+
+class Sampler(Callback):
+    """What samplers of paths and of images have in common: a seed, and options, both for a whole run.
+
+    Args:
+        seed: Seed of the choices; None takes the one of ``seed_everything``.
+
+    Attributes:
+        key: Where it stands on the command line.
+        options: Names of the attributes that must not change when a run is continued.
+        seed: The seed in force.
+    """
+
+    key: Literal["sampler", "data_sampler"]
+    options: tuple[str, ...] = ()
+
+    def __init__(self, seed: int | None = None) -> None:
+        require_valid(self, seed)
+        self._given_seed = seed
+        self.seed = resolve_seed(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Key, seed and options."""
+        options = {name: getattr(self, name) for name in self.options}
+        return {"key": self.key, "seed": self.seed, "options": options}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Looks whose run it was: Lightning hands a state only to the sampler that wrote it.
+
+        Raises:
+            NASError: It had another sampler, of paths or of images, or only one of the two runs has one.
+        """
+        if trainer.state.fn != "fit":
+            return
+        samplers = [callback for callback in trainer.callbacks if isinstance(callback, Sampler)]  # type: ignore[attr-defined]
+        now = {sampler.key: sampler.state_key for sampler in samplers}
+        before = {state["key"]: name for name, state in checkpoint["callbacks"].items() if "key" in state}
+        for key in ("sampler", "data_sampler"):
+            require_unchanged(key, before.get(key), now.get(key))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compares seed and options.
+
+        Raises:
+            NASError: The run had others.
+        """
+        require_unchanged("seed_everything", state_dict["seed"], self.seed)
+        for name, value in state_dict["options"].items():
+            require_unchanged(f"{self.key}.{name}", value, getattr(self, name))
+
+
+class PathSampler(Sampler, ABC):
     """Chooses the paths of every training step.
 
     The choice is a pure function of the seed, the step and the sampler's state, so that all ranks agree
@@ -28,21 +82,17 @@ class PathSampler(Callback, ABC):
         seed: Seed of the choices; None takes the one of ``seed_everything``.
 
     Attributes:
-        options: Names of the attributes that must not change when a run is continued.
         state: Names of the attributes that a checkpoint holds: tensors, numbers, texts, and tuples, lists and
             dictionaries of them.
-        seed: The seed in force.
         visits: How often every path was trained, shape (size,); None where the space is too large to count.
         choice_visits: How often every choice was trained, shape (decisions, largest number of choices).
     """
 
-    options: tuple[str, ...] = ()
+    key = "sampler"
     state: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None) -> None:
-        require_valid(self, seed, key="sampler")
-        self._given_seed = seed
-        self.seed = resolve_seed(seed)
+        super().__init__(seed)
         self.visits: torch.Tensor | None = None
         self.choice_visits = torch.zeros(0, 0, dtype=torch.int64)
         self.begin()
@@ -112,32 +162,8 @@ class PathSampler(Callback, ABC):
             log_metrics(trainer, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Seed, options, counts and state, in types that load without pickle."""
-        counts = {"visits": self.visits, "choice_visits": self.choice_visits}
-        return {
-            "seed": self.seed,
-            "options": self._options(),
-            **counts,
-            **{key: getattr(self, key) for key in self.state},
-        }
-
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.options}
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Looks whose run it was: Lightning hands a state only to the sampler that wrote it.
-
-        Raises:
-            NASError: Another sampler's.
-        """
-        samplers = [name for name, state in checkpoint["callbacks"].items() if "choice_visits" in state]
-        if trainer.state.fn == "fit" and samplers and self.state_key not in samplers:
-            raise NASError(
-                f"the checkpoint was trained with sampler {samplers[0]}, but now sampler is {self.state_key}: give the same "
-                "to continue it"
-            )
+        """Key, seed, options, counts and state, in types that load without pickle."""
+        return super().state_dict() | {name: getattr(self, name) for name in (*COUNTS, *self.state)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues counts and state.
@@ -145,29 +171,28 @@ class PathSampler(Callback, ABC):
         Raises:
             NASError: The run had another seed or other options.
         """
-        require_same(state_dict, {"seed": self.seed, "options": self._options()}, key="sampler")
-        for name in ("visits", "choice_visits", *self.state):
+        super().load_state_dict(state_dict)
+        for name in (*COUNTS, *self.state):
             setattr(self, name, state_dict[name])
 
 
-def require_valid(sampler: Any, seed: int | None, key: str) -> None:
+def require_valid(sampler: Sampler, seed: int | None) -> None:
     """Refuses what the command line does not take either, because the type hints do not.
 
     Args:
         sampler: With its ``options`` set.
         seed: That it was given.
-        key: Where the options stand on the command line.
 
     Raises:
         NASError: The seed is negative, or an option is none of the texts in its type hint.
     """
     if seed is not None and seed < 0:
-        raise NASError(f"{key}.seed is {seed}: valid are numbers from 0")
+        raise NASError(f"{sampler.key}.seed is {seed}: valid are numbers from 0")
     hints = get_type_hints(type(sampler).__init__)
     for name in sampler.options:
         valid, value = hints.get(name), getattr(sampler, name)
         if get_origin(valid) is Literal and value not in get_args(valid):
-            raise NASError(f"{key}.{name} is {value!r}: valid are {', '.join(get_args(valid))}")
+            raise NASError(f"{sampler.key}.{name} is {value!r}: valid are {', '.join(get_args(valid))}")
 
 
 def require_paths(paths: int) -> None:
@@ -180,24 +205,21 @@ def require_paths(paths: int) -> None:
         raise NASError(f"sampler.paths is {paths}: a step trains at least one path")
 
 
-def require_same(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> None:
-    """Refuses to continue a run with another seed or other options.
+def require_unchanged(key: str, before: Any, now: Any) -> None:
+    """Refuses to continue a run with something else.
 
     Args:
-        before: ``seed`` and ``options`` of the checkpoint.
-        now: Those in force.
-        key: Where the options stand on the command line.
+        key: Where it stands on the command line.
+        before: What the checkpoint was trained with.
+        now: What is in force.
 
     Raises:
-        NASError: They differ; the first that does is named.
+        NASError: They differ.
     """
-    pairs = {"seed_everything": (before["seed"], now["seed"])}
-    pairs |= {f"{key}.{name}": (value, now["options"][name]) for name, value in before["options"].items()}
-    for name, (old, new) in pairs.items():
-        if old != new:
-            raise NASError(
-                f"the checkpoint was trained with {name} {old}, but now {name} is {new}: give the same to continue it"
-            )
+    if before != now:
+        raise NASError(
+            f"the checkpoint was trained with {key} {before}, but now {key} is {now}: give the same to continue it"
+        )
 
 
 def of_rank_zero(trainer: Trainer, compute: Callable[[], T]) -> T:

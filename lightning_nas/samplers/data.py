@@ -1,36 +1,26 @@
 """What a data sampler is."""
 
 from abc import ABC
-from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
 from lightning_nas.data import EpochOrder, ImageDataModule, UniformOrder
 from lightning_nas.errors import NASError
 from lightning_nas.module import require_supernet
 from lightning_nas.random import resolve_seed
-from lightning_nas.samplers.base import require_same, require_valid
+from lightning_nas.samplers.base import Sampler
 
 
-class DataSampler(Callback, EpochOrder, ABC):
+class DataSampler(Sampler, EpochOrder, ABC):
     """Chooses the training images of every epoch; it goes with any sampler of paths.
 
     It is the data module's ``order`` as long as a run lasts. A method implements ``indices``.
 
     Args:
         seed: Seed of the choices; None takes the one of ``seed_everything``.
-
-    Attributes:
-        options: Names of the attributes that must not change when a run is continued.
-        seed: The seed in force.
     """
 
-    options: tuple[str, ...] = ()
-
-    def __init__(self, seed: int | None = None) -> None:
-        require_valid(self, seed, key="data_sampler")
-        self._given_seed = seed
-        self.seed = resolve_seed(seed)
+    key = "data_sampler"
 
     def begin(self) -> None:
         """Forgets what another run left; called before a checkpoint may restore it."""
@@ -75,15 +65,3 @@ class DataSampler(Callback, EpochOrder, ABC):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule) and data.order is self:
             data.order = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Seed and options."""
-        return {"seed": self.seed, "options": {name: getattr(self, name) for name in self.options}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compares seed and options.
-
-        Raises:
-            NASError: The run had others.
-        """
-        require_same(state_dict, DataSampler.state_dict(self), key="data_sampler")

@@ -1,5 +1,6 @@
 """What all data samplers have in common."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,37 @@ def test_what_it_cannot_work_with_is_refused(tmp_path: Path) -> None:
     trainer = short_runs.trainer(tmp_path, UniformSampler(), Ascending(), **NO_OUTPUT)
     with pytest.raises(NASError, match="pass an ImageDataModule"):
         trainer.fit(short_runs.supernet_module(), loader)
+
+
+def importance() -> list[DataSampler]:
+    return [DataImportanceSampler()]
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using")
+@pytest.mark.parametrize(
+    ("trained_with", "continued_with", "message"),
+    [
+        (importance, list, "data_sampler DataImportanceSampler, but now data_sampler is None"),
+        (list, importance, "data_sampler None, but now data_sampler is DataImportanceSampler"),
+        (importance, lambda: [Ascending()], "data_sampler DataImportanceSampler, .* is Ascending"),
+    ],
+)
+def test_a_run_is_scored_but_not_continued_with_another_data_sampler(
+    trained_with: Callable[[], list[DataSampler]],
+    continued_with: Callable[[], list[DataSampler]],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    short_runs.fit(tmp_path / "run", UniformSampler, *trained_with(), max_epochs=1)
+    checkpoint = tmp_path / "run" / "04.ckpt"
+    with pytest.raises(NASError, match=f"^the checkpoint was trained with {message}: give the same"):
+        short_runs.fit(
+            tmp_path / "continued", UniformSampler, *continued_with(), resume_from=checkpoint, max_epochs=2
+        )
+    trainer = short_runs.trainer(tmp_path / "scored", UniformSampler(), *continued_with())
+    trainer.validate(
+        short_runs.supernet_module(), short_runs.digits(), ckpt_path=str(checkpoint), verbose=False
+    )
 
 
 def test_a_checkpoint_of_other_options_or_another_seed_is_refused() -> None:
