@@ -18,7 +18,10 @@ from rich.console import Console
 from scipy import stats
 
 from examples import compare_samplers
-from examples.compare_samplers import Comparison, Method, Plan
+from examples.comparison.comparison import Comparison
+from examples.comparison.plan import Method, Plan
+from examples.comparison.report import difference, report
+from examples.comparison.tables import spread, table_of
 from lightning_nas.cli import main as lightning_nas
 from lightning_nas.errors import NASError
 
@@ -163,20 +166,31 @@ def test_the_difference_is_that_of_a_paired_t_test() -> None:
         9: {"kendall_tau": 0}
     }
     low, high = stats.ttest_rel(mine, other).confidence_interval(0.95)
-    mean, half = compare_samplers.difference(found, baseline).split(" ± ")
+    mean, half = difference(found, baseline).split(" ± ")
     assert float(mean) == pytest.approx((low + high) / 2, abs=5e-4)
     assert float(half) == pytest.approx((high - low) / 2, abs=5e-4)
-    assert compare_samplers.difference(baseline, baseline) == ""
-    assert compare_samplers.difference({1: found[1]}, baseline) == ""
+    assert difference(baseline, baseline) == ""
+    assert difference({1: found[1]}, baseline) == ""
 
 
 def test_what_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    assert compare_samplers.spread([float("nan")], "+.2f") == "n/a"
-    assert compare_samplers.spread([0.5], "+.2f") == "+0.50"
-    assert compare_samplers.spread([0.5, 0.7], "+.2f") == "+0.60 ± 0.14"
+    assert spread([float("nan")], "+.2f") == "n/a"
+    assert spread([0.5], "+.2f") == "+0.50"
+    assert spread([0.5, 0.7], "+.2f") == "+0.60 ± 0.14"
     console = Console(record=True)
-    Comparison(Plan.read(QUICK), tmp_path, {}).report(console)
+    report(Comparison(Plan.read(QUICK), tmp_path, {}), console)
     assert console.export_text() == "Nothing is finished yet.\n"
+
+
+def test_tables_of_narrow_terminals_leave_nothing_out() -> None:
+    names = ["method", "seeds", "tau", "P@top5", "top-1", "top-5", "top-10", "tau - uniform"]
+    row = dict.fromkeys(names, "-10.99 ± 1.161") | {"method": "prototype_density (target_accept_rate 0.5)"}
+    console = Console(record=True, width=80)
+    console.print(table_of("Title", [row, row], names))
+    cells = [line.split("│")[1:-1] for line in console.export_text().splitlines() if "│" in line]
+    columns = ["".join(lines).replace(" ", "") for lines in zip(*cells, strict=True)]
+    assert columns[0] == 2 * "prototype_density(target_accept_rate0.5)"
+    assert columns[1:] == 7 * [2 * "-10.99±1.161"]
 
 
 def test_a_setting_is_chosen_when_all_were_tried(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""What a comparison of training methods consists of."""
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from lightning_nas.errors import NASError
+
+Setting = dict[str, Any]
+Complexity = Literal["params", "macs"]
+
+
+@dataclass
+class Method:
+    """What is compared.
+
+    Attributes:
+        config: What it adds to the common configuration.
+        paths: Paths that one of its steps trains.
+        grid: Settings to choose from: the values of some keys of the command line.
+    """
+
+    config: dict[str, Any]
+    paths: int = 1
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+
+    def settings(self) -> list[Setting]:
+        """All combinations of the grid; a single empty one where there is no grid."""
+        return [
+            dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())
+        ]
+
+
+@dataclass
+class Plan:
+    """What is compared, and how: a file in configs/compare.
+
+    Attributes:
+        title: Of the table.
+        training: The common configuration of ``lightning-nas fit``.
+        methods: The methods by name.
+        images: The budget of a run, in images that go forward and backward through a path.
+        seeds: The seeds that are reported.
+        choice_seed: The seed on which settings are chosen.
+        baseline: The method with which all others are compared, seed by seed.
+        complexity: What the complexity bias is about.
+    """
+
+    title: str
+    training: dict[str, Any]
+    methods: dict[str, Method]
+    images: int
+    seeds: list[int]
+    choice_seed: int = 0
+    baseline: str = "uniform"
+    complexity: Complexity = "params"
+
+    @classmethod
+    def read(cls, file: Path) -> "Plan":
+        """The plan of a file.
+
+        Raises:
+            NASError: There is no such file, or a key is missing or unknown.
+        """
+        if not file.is_file():
+            raise NASError(f"plan is {file}: there is no such file")
+        content = yaml.safe_load(file.read_text())
+        try:
+            methods = {name: Method(**method) for name, method in content.pop("methods").items()}
+            return cls(methods=methods, **content)
+        except (KeyError, TypeError) as error:
+            raise NASError(f"plan is {file}, which has not the keys of a plan: {error}") from error
+
+    def __post_init__(self) -> None:
+        """Refuses what could not be compared.
+
+        Raises:
+            NASError: There is no baseline, or settings would be reported on the seed that they were chosen on.
+        """
+        if self.baseline not in self.methods:
+            raise NASError(f"plan.baseline is {self.baseline!r}: valid are {', '.join(self.methods)}")
+        if self.choice_seed in self.seeds:
+            raise NASError(
+                f"plan.seeds are {self.seeds}, but {self.choice_seed} is for choosing settings alone"
+            )
+
+
+def said(setting: Setting) -> str:
+    """A setting, in short."""
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in setting.items()) or "as given"
