@@ -1,12 +1,13 @@
 """Small runs that several test files share."""
 
+import copy
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch import Tensor
 from torch.utils.data import Dataset
 from toy_space import Toy
@@ -14,8 +15,8 @@ from toy_space import Toy
 from lightning_nas.callbacks import Ranking, RunCheckpoint
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.module import SupernetModule
-from lightning_nas.samplers import PathSampler
-from lightning_nas.spaces import SearchSpace
+from lightning_nas.samplers import PathSampler, UniformSampler
+from lightning_nas.spaces import NormPolicy, SearchSpace
 from lightning_nas.trainer import NASTrainer
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -66,6 +67,49 @@ def fit(
         module, datamodule=digits(), ckpt_path=resume_from
     )
     return module, chosen
+
+
+class Copies(Callback):
+    """The supernet as it is after every optimizer step, and the paths of the step's last batch."""
+
+    def __init__(self) -> None:
+        self.supernets: dict[int, Any] = {}
+        self.paths: dict[int, Any] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step not in self.supernets:
+            self.supernets[trainer.global_step] = copy.deepcopy(pl_module.supernet)
+            self.paths[trainer.global_step] = pl_module.paths
+
+
+def assert_resumes(
+    root: Path, watcher: Callable[[], Callback], steps: Sequence[int], files: Sequence[str], metric: str
+) -> None:
+    """Runs that continue after some steps write the files of the one in ``root / "straight"``, and log its metric."""
+
+    def watched(name: str, **options: Any) -> Path:
+        fit(root / name, lambda: UniformSampler(seed=0), watcher(), **options)
+        return root / name
+
+    straight = watched("straight")
+    for step in steps:
+        resumed = watched(str(step), resume_from=straight / f"{step:02d}.ckpt")
+        for file in files:
+            assert (resumed / file).read_bytes() == (straight / file).read_bytes(), (step, file)
+        assert logged(resumed, metric) == logged(straight, metric)[step // 4 :]
+
+
+def assert_training_is_left_alone(
+    root: Path, watcher: Callable[[], Callback], space: SearchSpace, norm: NormPolicy
+) -> None:
+    """Weights that coast would follow a gradient that is left behind."""
+    states = []
+    for name, callbacks in {"alone": [], "watched": [watcher()]}.items():
+        module = supernet_module(space, norm=norm, inactive_params="coast")
+        watched = trainer(root / name, UniformSampler(seed=0), *callbacks, max_epochs=2)
+        watched.fit(module, datamodule=digits())
+        states.append(module.state_dict())
+    assert_same(*states)
 
 
 class Batches(Dataset[tuple[Tensor, ...]]):

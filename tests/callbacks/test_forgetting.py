@@ -1,4 +1,4 @@
-import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import short_runs
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
 from lightning_nas.callbacks import Forgetting
 from lightning_nas.density import probe_indices
@@ -22,27 +22,10 @@ def rows(root: Path) -> list[dict[str, str]]:
     return short_runs.table(root / "forgetting.csv")
 
 
-def logged(root: Path) -> list[float]:
-    return short_runs.logged(root, "forgetting/mean")
-
-
-class Copies(Callback):
-    """The supernet as it is after every optimizer step, and the paths of the step's last batch."""
-
-    def __init__(self) -> None:
-        self.supernets: dict[int, Any] = {}
-        self.paths: dict[int, Any] = {}
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step not in self.supernets:
-            self.supernets[trainer.global_step] = copy.deepcopy(pl_module.supernet)
-            self.paths[trainer.global_step] = pl_module.paths
-
-
 @pytest.mark.parametrize("accumulated", [1, 3])
 def test_it_equals_the_accuracies_of_copies(tmp_path: Path, accumulated: int) -> None:
     """20 batches per epoch, or 7 steps of which the last one has 2 batches."""
-    copies, measured = Copies(), Forgetting(steps=5, probe_size=60, seed=3)
+    copies, measured = short_runs.Copies(), Forgetting(steps=5, probe_size=60, seed=3)
     module = short_runs.supernet_module(SPACE)
     options: dict[str, Any] = {"limit_val_batches": 0, "accumulate_grad_batches": accumulated}
     sampler = UniformSampler(paths=2, seed=0)
@@ -72,7 +55,7 @@ def test_it_equals_the_accuracies_of_copies(tmp_path: Path, accumulated: int) ->
     assert {len(chosen) for chosen in steps.values()} == {5}
     assert len({frozenset(chosen) for chosen in steps.values()}) > 1
     means = [np.mean([float(row["forgetting"]) for row in found if row["epoch"] == e]) for e in "1234"]
-    assert logged(tmp_path) == pytest.approx(means)
+    assert short_runs.logged(tmp_path, "forgetting/mean") == pytest.approx(means)
     assert any(means)
     assert (tmp_path / "forgetting.png").exists()
 
@@ -93,29 +76,16 @@ def test_paths_that_were_not_trained_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_measures_the_same(tmp_path: Path) -> None:
-    def fit(name: str, **options: Any) -> None:
-        callbacks = [Forgetting(steps=2, probe_size=50)]
-        short_runs.fit(tmp_path / name, lambda: UniformSampler(seed=0), *callbacks, **options)
-
-    fit("straight")
+    files, steps = ("forgetting.csv", "forgetting.png"), (2, 3, 4, 6, 7, 11)
+    short_runs.assert_resumes(
+        tmp_path, partial(Forgetting, steps=2, probe_size=50), steps, files, "forgetting/mean"
+    )
     assert len(rows(tmp_path / "straight")) == 6
-    for step in (2, 3, 4, 6, 7, 11):
-        fit(str(step), resume_from=tmp_path / "straight" / f"{step:02d}.ckpt")
-        for file in ("forgetting.csv", "forgetting.png"):
-            assert (tmp_path / str(step) / file).read_bytes() == (tmp_path / "straight" / file).read_bytes()
-        assert logged(tmp_path / str(step)) == logged(tmp_path / "straight")[step // 4 :]
 
 
 @pytest.mark.parametrize("norm", [NormPolicy(), NormPolicy(running_stats=True)])
 def test_training_is_left_alone(tmp_path: Path, norm: NormPolicy) -> None:
-    states = []
-    for callbacks in ([], [Forgetting(probe_size=50)]):
-        module = short_runs.supernet_module(SPACE, norm=norm, inactive_params="coast")
-        root = tmp_path / str(len(callbacks))
-        trainer = short_runs.trainer(root, UniformSampler(seed=0), *callbacks, max_epochs=2)
-        trainer.fit(module, datamodule=short_runs.digits())
-        states.append(module.state_dict())
-    short_runs.assert_same(*states)
+    short_runs.assert_training_is_left_alone(tmp_path, partial(Forgetting, probe_size=50), SPACE, norm)
 
 
 def test_bad_input(tmp_path: Path) -> None:

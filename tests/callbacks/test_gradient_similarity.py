@@ -1,11 +1,11 @@
-import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import short_runs
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule
 from scipy import stats
 from torch import nn
 from torch.nn import functional as F
@@ -26,20 +26,6 @@ def rows(root: Path) -> list[dict[str, str]]:
     return short_runs.table(root / "gradient_similarity.csv")
 
 
-def logged(root: Path) -> list[float]:
-    return short_runs.logged(root, "gradient/similarity")
-
-
-class Copies(Callback):
-    """The supernet as it is after every epoch."""
-
-    def __init__(self) -> None:
-        self.supernets: list[Any] = []
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.supernets.append(copy.deepcopy(pl_module.supernet))
-
-
 def gradients(supernet: nn.Module, path: Architecture, images: Any, labels: Any) -> dict[str, Any]:
     """By ordinary back-propagation, of all weights that get one."""
     supernet.zero_grad(set_to_none=True)
@@ -49,7 +35,10 @@ def gradients(supernet: nn.Module, path: Architecture, images: Any, labels: Any)
 
 def test_it_equals_the_cosine_of_back_propagated_gradients(tmp_path: Path) -> None:
     """On a network where edges may lead nowhere, and paths of few weights share fewer."""
-    copies, measured = Copies(), GradientSimilarity(pairs=25, every_n_epochs=2, probe_size=20, seed=3)
+    copies, measured = (
+        short_runs.Copies(),
+        GradientSimilarity(pairs=25, every_n_epochs=2, probe_size=20, seed=3),
+    )
     module = short_runs.supernet_module(SPACE)
     options = {"max_epochs": 5, "limit_val_batches": 0, "precision": "64-true"}
     trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0), measured, copies, **options)
@@ -61,7 +50,7 @@ def test_it_equals_the_cosine_of_back_propagated_gradients(tmp_path: Path) -> No
     assert [row["epoch"] for row in found] == ["2"] * 25 + ["4"] * 25
     sizes = set()
     for row in found:
-        supernet = copies.supernets[int(row["epoch"]) - 1]
+        supernet = copies.supernets[4 * int(row["epoch"])]
         paths = [SPACE.decode(row[name]) for name in ("arch", "other")]
         mine, theirs = (gradients(supernet, path, images.double(), labels) for path in paths)
         shared = [name for name in mine if name in theirs]
@@ -72,7 +61,7 @@ def test_it_equals_the_cosine_of_back_propagated_gradients(tmp_path: Path) -> No
         sizes.add(len(shared))
     assert len(sizes) > 3
     means = [np.mean([float(row["similarity"]) for row in found if row["epoch"] == e]) for e in "24"]
-    assert logged(tmp_path) == pytest.approx(means, abs=1e-10)
+    assert short_runs.logged(tmp_path, "gradient/similarity") == pytest.approx(means, abs=1e-10)
     assert (tmp_path / "gradient_similarity.png").exists()
 
 
@@ -98,32 +87,21 @@ def test_pairs_of_other_spaces() -> None:
 
 
 def test_a_resumed_run_measures_the_same(tmp_path: Path) -> None:
-    def fit(name: str, **options: Any) -> None:
-        callbacks = [GradientSimilarity(pairs=3, probe_size=16)]
-        short_runs.fit(tmp_path / name, lambda: UniformSampler(seed=0), *callbacks, **options)
-
-    fit("straight")
+    files = ("gradient_similarity.csv", "gradient_similarity.png")
+    short_runs.assert_resumes(
+        tmp_path,
+        partial(GradientSimilarity, pairs=3, probe_size=16),
+        (3, 4, 8, 10),
+        files,
+        "gradient/similarity",
+    )
     assert len(rows(tmp_path / "straight")) == 9
-    for step in (3, 4, 8, 10):
-        fit(str(step), resume_from=tmp_path / "straight" / f"{step:02d}.ckpt")
-        for file in ("gradient_similarity.csv", "gradient_similarity.png"):
-            twin = (tmp_path / str(step) / file).read_bytes()
-            assert twin == (tmp_path / "straight" / file).read_bytes()
-        whole = logged(tmp_path / "straight")
-        assert logged(tmp_path / str(step)) == whole[step // 4 :]
 
 
 @pytest.mark.parametrize("norm", [NormPolicy(), NormPolicy(running_stats=True)])
 def test_training_is_left_alone(tmp_path: Path, norm: NormPolicy) -> None:
-    """Weights that coast would follow a gradient that is left behind."""
-    states = []
-    for callbacks in ([], [GradientSimilarity(pairs=3, probe_size=16)]):
-        module = short_runs.supernet_module(SPACE, norm=norm, inactive_params="coast")
-        root = tmp_path / str(len(callbacks))
-        trainer = short_runs.trainer(root, UniformSampler(seed=0), *callbacks, max_epochs=2)
-        trainer.fit(module, datamodule=short_runs.digits())
-        states.append(module.state_dict())
-    short_runs.assert_same(*states)
+    watcher = partial(GradientSimilarity, pairs=3, probe_size=16)
+    short_runs.assert_training_is_left_alone(tmp_path, watcher, SPACE, norm)
 
 
 def test_bad_input(tmp_path: Path) -> None:
