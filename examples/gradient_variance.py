@@ -4,8 +4,8 @@ The experiments of Lu et al., PA&DA: Jointly Sampling Path and Data for Consiste
 NAS-Bench-201 with uniform sampling. Every supernet ranks the same 64 networks, those of the smallest space. Which
 operations come first, the paper does not say: here the convolutions, so that GV is of the same weights throughout.
 
-    python examples/gradient_variance.py nasbench201.csv --data datasets/cifar10
-    python examples/gradient_variance.py nasbench201.csv --quick    # minutes on one core: digits, a tiny supernet
+    python -m examples.gradient_variance nasbench201.csv --data datasets/cifar10
+    python -m examples.gradient_variance nasbench201.csv --quick    # digits, a tiny supernet
 
 Writes ``gradient_variance.csv``, a row per supernet, and two figures. Tau of the quick version means nothing: its images
 are digits, and the table knows other ones.
@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from lightning import seed_everything
 from torch.optim import SGD
+from tqdm import tqdm
 
+from examples.demo import silence
 from lightning_nas import plots
 from lightning_nas.callbacks import GradientVariance, Ranking
 from lightning_nas.data import DigitsDataModule, ImageDataModule, ImageFolderDataModule
@@ -34,6 +37,7 @@ from lightning_nas.trainer import NASTrainer
 OPERATIONS = (3, 2, 1, 4, 0)
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 QUICK_BATCH_SIZES = (16, 50, 150)
+VARIED = {"operations": "operations per edge", "batch_size": "images per batch"}
 
 
 class Supernet(NamedTuple):
@@ -76,6 +80,7 @@ def train(supernet: Supernet, options: argparse.Namespace) -> tuple[float, float
         gradient_clip_val=5,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
+        enable_progress_bar=False,
     )
     trainer.fit(module, datamodule=data)
     with (root / "metrics.csv").open(newline="") as file:
@@ -91,7 +96,7 @@ def draw(experiment: str, supernets: list[Supernet], measured: list[tuple[float,
         if supernet.experiment == experiment:
             by_value[getattr(supernet, experiment)].append(numbers)
     variances, taus = np.array([np.mean(found, axis=0) for found in by_value.values()]).T
-    figure = plots.variance_and_tau(list(by_value), variances, taus, experiment.replace("_", " "))
+    figure = plots.variance_and_tau(list(by_value), variances, taus, VARIED[experiment])
     plots.save(figure, out / f"{experiment}.png")
 
 
@@ -106,12 +111,22 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="digits and a tiny supernet")
     options = parser.parse_args(args)
     options.epochs = options.epochs or (5 if options.quick else 250)
+    if options.quick:
+        torch.set_num_threads(1)  # the networks are too small to share
     trained = supernets(options.quick, options.seeds)
-    measured = [train(supernet, options) for supernet in trained]
+    measured = []
+    for supernet in (bar := tqdm(trained, unit="supernet")):
+        with silence():
+            measured.append(train(supernet, options))
+        variance, tau = measured[-1]
+        bar.write(
+            f"{supernet.operations} operations per edge, {supernet.batch_size} images per batch, seed {supernet.seed}: "
+            f"GV {variance:.2e}, tau {tau:+.3f}"
+        )
     columns = zip(*(one + numbers for one, numbers in zip(trained, measured, strict=True)), strict=True)
     names = (*Supernet._fields, "gradient_variance", "kendall_tau")
     plots.save_table(options.out / "gradient_variance.csv", dict(zip(names, columns, strict=True)))
-    for experiment in ("operations", "batch_size"):
+    for experiment in VARIED:
         draw(experiment, trained, measured, options.out)
     print(f"A table and two figures are in {options.out}")
 

@@ -71,7 +71,6 @@ def density_over_epochs(
     )
     shown = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), 12)).round().astype(int))
     axes.set_xticks(shown, [str(epochs[i]) for i in shown])
-    axes.tick_params("y", which="minor", labelsize=style.TICK_SIZE)
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.set_label("share of visits (%)" if trained else "share of paths (%)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)

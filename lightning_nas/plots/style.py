@@ -56,7 +56,7 @@ def tidy(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.set_title(title, fontsize=TITLE_SIZE)
     axes.set_xlabel(x_label, fontsize=LABEL_SIZE)
     axes.set_ylabel(y_label, fontsize=LABEL_SIZE)
-    axes.tick_params(labelsize=TICK_SIZE)
+    axes.tick_params(which="both", labelsize=TICK_SIZE)  # logarithmic axes name minor ticks too
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -68,6 +68,15 @@ def test_columns_are_of_equal_length(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_all_ticks_of_logarithmic_axes_have_one_size() -> None:
+    axes = style.new_figure(2, 2).subplots()
+    style.tidy(axes, "", "", "")
+    axes.plot([1, 2], [2, 7])
+    axes.set_yscale("log")
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    assert {tick.label1.get_fontsize() for tick in ticks} == {style.TICK_SIZE}
+
+
 def test_texts_can_be_read_on_their_ground() -> None:
     assert [style.readable_on(shade) for shade in ((1, 1, 1), (0, 0, 0.5), (1, 1, 0), (0.4, 0, 0, 1))] == [
         "black",
