@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import Dataset
 from toy_space import Toy
@@ -17,6 +17,7 @@ from lightning_nas.data import DigitsDataModule
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, SearchSpace
+from lightning_nas.spaces import Path as Architecture
 from lightning_nas.trainer import NASTrainer
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -67,6 +68,24 @@ def fit(
         module, datamodule=digits(), ckpt_path=resume_from
     )
     return module, chosen
+
+
+class Record(Callback):
+    """The weights before the first step, and of every step the batch, the paths and the learning rates."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[Any, tuple[Architecture, ...]]] = []
+        self.rates: list[list[float]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.start = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: object
+    ) -> None:
+        assert isinstance(pl_module, SupernetModule)
+        self.steps.append((batch, pl_module.paths))
+        self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
 
 
 class Copies(Callback):

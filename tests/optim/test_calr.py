@@ -6,6 +6,7 @@ import pytest
 import short_runs
 import torch
 from lightning import Callback, LightningModule, Trainer
+from short_runs import Record
 from torch.nn import functional as F
 from torch.optim import SGD
 
@@ -75,24 +76,6 @@ def test_curves() -> None:
         assert ends == pytest.approx([3, 1 / 3])
         reverse = [decay_ratio(c, 2, 10, 3.0, curve, reverse=True) for c in (2, 10)]
         assert reverse == pytest.approx([1 / 3, 3])
-
-
-class Record(Callback):
-    """What a run trained, and the rates with which it did."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[Any, tuple[Architecture, ...]]] = []
-        self.rates: list[list[float]] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.start = {name: value.clone() for name, value in pl_module.state_dict().items()}
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: object
-    ) -> None:
-        assert isinstance(pl_module, SupernetModule)
-        self.steps.append((batch, pl_module.paths))
-        self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
 
 
 def sgd(params: Any) -> SGD:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import short_runs
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from scipy.stats import chisquare
+from short_runs import Record
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, Optimizer
@@ -17,7 +18,6 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.optim.momentum_separation import MomentumSeparation, MomentumSeparationSGD
 from lightning_nas.samplers import FairSampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NASBench201, Pooling, RestrictedSpace, SearchSpace
-from lightning_nas.spaces import Path as Architecture
 
 TRAINER = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", barebones=True)
 BARE: dict[str, Any] = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
@@ -124,22 +124,6 @@ def test_a_closure_is_called_with_gradients() -> None:
 
 
 # -------------------------------------------------------------------------------- against the definition
-
-
-class Record(Callback):
-    """What a run trained."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[Any, tuple[Architecture, ...]]] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.start = {name: value.clone() for name, value in pl_module.state_dict().items()}
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: object
-    ) -> None:
-        assert isinstance(pl_module, SupernetModule)
-        self.steps.append((batch, pl_module.paths))
 
 
 def slowly_trained(record: Record, decisions: tuple[int, ...]) -> SupernetModule:
