@@ -5,19 +5,17 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_nas import plots
 from lightning_nas.density import UnitRepresentation
 from lightning_nas.density.prototypes import (
-    COLLAPSE,
     Beta,
     cluster,
-    has_collapsed,
     represent,
     spread,
     update,
+    warn_of_collapse,
 )
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import is_logged_step, log_figure, log_metrics
@@ -172,9 +170,7 @@ class PrototypeCallback(Callback):
 
     def _watched_spread(self) -> float:
         now = spread(self.centres)
-        if has_collapsed(now, self.initial_spread) and not self.warned:
-            rank_zero_warn(COLLAPSE.format(now=now, initial=self.initial_spread))
-            self.warned = True
+        self.warned = self.warned or warn_of_collapse(now, self.initial_spread)
         return now
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from sklearn.cluster import KMeans
 from torch import Tensor
 
@@ -123,16 +124,19 @@ def represent(
     )
 
 
-def has_collapsed(now: float, initial: float) -> bool:
-    """Whether the spread of prototypes is less than a tenth of what it was, where it was any."""
-    return initial > 0 and now < COLLAPSED * initial
+def warn_of_collapse(now: float, initial: float) -> bool:
+    """Warns where the spread of prototypes is less than a tenth of what it was, if it was any.
 
-
-COLLAPSE = (
-    "the spread of the prototypes is {now:.2g}, less than a tenth of the {initial:.2g} at the beginning: all of them "
-    "are the mean of the population by now; beta inverse keeps them apart"
-)
-"""What is said then, once."""
+    Returns:
+        Whether it did.
+    """
+    collapsed = initial > 0 and now < COLLAPSED * initial
+    if collapsed:
+        rank_zero_warn(
+            f"the spread of the prototypes is {now:.2g}, less than a tenth of the {initial:.2g} at the beginning: all of "
+            "them are the mean of the population by now; beta inverse keeps them apart"
+        )
+    return collapsed
 
 
 def project(y: Tensor, seed: int) -> Tensor:

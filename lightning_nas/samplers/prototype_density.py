@@ -5,20 +5,18 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lightning_nas.density import UnitRepresentation
 from lightning_nas.density.prototypes import (
-    COLLAPSE,
     Beta,
     cluster,
     cosine_distances,
-    has_collapsed,
     represent,
     spread,
     update,
+    warn_of_collapse,
 )
 from lightning_nas.errors import NASError
 from lightning_nas.loggers import is_logged_step, log_metrics
@@ -409,9 +407,7 @@ class PrototypeDensitySampler(PathSampler):
 
     def _watched_spread(self) -> float:
         now = spread(self.centres)
-        if has_collapsed(now, self.initial_spread) and not self.warned:
-            rank_zero_warn(COLLAPSE.format(now=now, initial=self.initial_spread))
-            self.warned = True
+        self.warned = self.warned or warn_of_collapse(now, self.initial_spread)
         return now
 
 

@@ -96,11 +96,6 @@ class _Subspace(SearchSpace):
         """The key of the space."""
         return self.space.functional_key(path)
 
-    def class_size(self, path: Path) -> int:
-        """The number of isomorphic paths in this part."""
-        key = self.canonical(path)
-        return sum(self.canonical(other) == key for other in self)
-
     def outline(self, path: Path) -> Chain | tuple[Cell, ...]:
         """That of the space."""
         return self.space.outline(path)
