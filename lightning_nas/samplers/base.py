@@ -52,11 +52,12 @@ class Sampler(Callback):
         Raises:
             NASError: It had another sampler, of paths or of images, or only one of the two runs has one.
         """
-        if trainer.state.fn != "fit":
+        before = {state["key"]: name for name, state in checkpoint["callbacks"].items() if "key" in state}
+        # A run is scored with any sampler, and its paths need not come from one.
+        if trainer.state.fn != "fit" or "sampler" not in before:
             return
         samplers = [callback for callback in trainer.callbacks if isinstance(callback, Sampler)]  # type: ignore[attr-defined]
         now = {sampler.key: sampler.state_key for sampler in samplers}
-        before = {state["key"]: name for name, state in checkpoint["callbacks"].items() if "key" in state}
         for key in ("sampler", "data_sampler"):
             require_unchanged(key, before.get(key), now.get(key))
 
