@@ -6,6 +6,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from lightning_nas.data import TrainingLoader
+from lightning_nas.loggers import is_logged_step, log_metrics
 
 
 class DataWait(Callback):
@@ -53,7 +54,7 @@ class DataWait(Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
         self._steps += 1
-        if trainer._logger_connector.should_update_logs:
+        if is_logged_step(trainer):
             self._log(trainer)
             self._clear()
 
@@ -63,5 +64,4 @@ class DataWait(Callback):
             "time/data_wait_share": self._waited / self._seconds,
             "time/images_per_second": self._images * trainer.world_size / self._seconds,
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, metrics)
