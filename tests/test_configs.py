@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from published_data import write_imagenet16, write_python_version
 
 import lightning_nas.spaces
 from lightning_nas.cli import main
@@ -28,6 +29,18 @@ def images(root: Path, size: int) -> Path:
             for i in range(number):
                 Image.new("RGB", (size, size), (i, i, i)).save(folder / f"{i}.png")
     return root
+
+
+def published_files(file: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Writes small files in the form in which a config's data set is published, and names them; or nothing."""
+    if file == "data/imagenet16.yaml":
+        write_imagenet16(root, monkeypatch)
+    elif file in ("data/cifar10.yaml", "data/cifar100.yaml"):
+        write_python_version(root, int(file.removesuffix(".yaml").removeprefix("data/cifar")), monkeypatch)
+    else:
+        return []
+    sizes = ["--data.batch_size", "4", "--data.eval_batch_size", "4", "--ranking.paths", "1"]
+    return ["--data.root", str(root), *sizes]
 
 
 def arguments(file: str, tmp_path: Path) -> list[str]:
@@ -72,6 +85,7 @@ def image_size(file: str) -> int:
 def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # configs name files of the repository
     common = [*arguments(file, tmp_path), *FAST, "--trainer.default_root_dir", str(tmp_path / "run")]
+    common += published_files(file, tmp_path / "published", monkeypatch)
     if file.startswith("groundtruth/"):
         flags = [
             "--trainer.max_epochs",

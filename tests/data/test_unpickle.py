@@ -40,7 +40,7 @@ def test_arrays_and_plain_types_are_read(file: Path, protocol: int, core: str) -
         expected = CONTENT[name]
         assert isinstance(expected, np.ndarray)
         assert found[name].dtype == expected.dtype.newbyteorder("=")  # numpy itself reads in the own order
-        np.testing.assert_array_equal(found[name], expected, strict=False)
+        np.testing.assert_array_equal(found[name], expected)
         assert found[name].shape == expected.shape
     assert found["numbers"] == CONTENT["numbers"]
     assert [type(number) for number in found["numbers"]] == [np.float64, np.int64, np.bool_]
@@ -156,8 +156,8 @@ ADDRESS = b"\x41" * 8
         ),
         (array("V8", POINTER, (1,), ADDRESS), "it holds numpy values of type 'V8'"),
         (Call(SCALAR, np.dtype("O"), ADDRESS), "it holds numpy values of type 'O8'"),
-        (array("u1", NUMBERS, (1000,), ADDRESS), r"it holds an array of shape \(1000,\) with 8 bytes"),
-        (array("u1", NUMBERS, (-1, -8), ADDRESS), r"it holds an array of shape \(-1, -8\)"),
+        (array("u1", NUMBERS, (1000,), ADDRESS), "buffer size does not match array size"),
+        (array("u1", NUMBERS, (-1, -8), ADDRESS), "impossible dimension"),
         (array("u1", NUMBERS, (8,), [7] * 8), "batch cannot be read: "),
         (Call(SCALAR, np.dtype("f8"), b"1234"), "batch cannot be read: "),
     ],
