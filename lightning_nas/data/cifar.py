@@ -108,8 +108,8 @@ class CIFARDataModule(ResidentDataModule):
     (``cifar-10-batches-bin`` or ``cifar-100-binary``). Of images as files, in a folder for every class, there is
     ``ImageFolderDataModule``.
 
-    The validation split is a stratified part of the training images. Search on NAS-Bench-201 and DARTS hold out half of
-    them: ``val_fraction`` 0.5.
+    The validation split is a stratified part of the training images. NAS-Bench-201 and DARTS hold out half of them:
+    ``val_fraction`` 0.5.
     """
 
     in_channels = 3
