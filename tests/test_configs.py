@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import photographs
 import pytest
 import yaml
 from PIL import Image
@@ -31,9 +32,14 @@ def images(root: Path, size: int) -> Path:
     return root
 
 
-def published_files(file: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Writes small files in the form in which a config's data set is published, and names them; or nothing."""
-    if file == "data/imagenet16.yaml":
+def data_set(file: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Writes small files in the form that a config of a data set reads, and names them; or nothing."""
+    if file == "data/imagenet.yaml":
+        photographs.write(root, train=100)
+    elif file.startswith("data/ffcv"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent / "cache"))
+        root = photographs.converted(root)
+    elif file == "data/imagenet16.yaml":
         write_imagenet16(root, monkeypatch)
     elif file in ("data/cifar10.yaml", "data/cifar100.yaml"):
         write_python_version(root, int(file.removesuffix(".yaml").removeprefix("data/cifar")), monkeypatch)
@@ -85,7 +91,7 @@ def image_size(file: str) -> int:
 def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # configs name files of the repository
     common = [*arguments(file, tmp_path), *FAST, "--trainer.default_root_dir", str(tmp_path / "run")]
-    common += published_files(file, tmp_path / "published", monkeypatch)
+    common += data_set(file, tmp_path / "published", monkeypatch)
     if file.startswith("groundtruth/"):
         flags = [
             "--trainer.max_epochs",

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import photographs
 import pytest
 
 from lightning_nas.cli import main
@@ -48,7 +49,9 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     for name in ("configs", "groundtruth"):
         (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = commands(ROOT / "README.md")
+    photographs.write(tmp_path / "datasets" / "imagenet", suffix=".jpg")
     pretend_validated(tmp_path / "runs" / "density")
     for args in found:
         if args[0] in COMMANDS:
@@ -68,3 +71,27 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "predict",
         "groundtruth",
     }
+
+
+@pytest.mark.slow
+def test_a_folder_of_jpegs_becomes_a_training_with_two_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    photographs.write(tmp_path / "datasets" / "imagenet", train=100, suffix=".jpg")
+    found = commands(ROOT / "README.md")
+    [first] = [number for number, args in enumerate(found) if args[0] == "convert"]
+    convert, fit = found[first : first + 2]
+    main(convert)
+    # As printed, but for what makes it short.
+    main(
+        [
+            *fit,
+            *["--data.batch_size", "4", "--data.eval_batch_size", "4", "--data.image_size", "32", "--trainer.max_steps", "2"],
+        ]
+    )
+    run = tmp_path / "runs" / "imagenet"
+    assert (run / "last.ckpt").exists()
+    assert "FFCVDataModule" in (run / "config.yaml").read_text()
