@@ -89,7 +89,16 @@ def test_a_folder_of_jpegs_becomes_a_training_with_two_commands(
     main(
         [
             *fit,
-            *["--data.batch_size", "4", "--data.eval_batch_size", "4", "--data.image_size", "32", "--trainer.max_steps", "2"],
+            *[
+                "--data.batch_size",
+                "4",
+                "--data.eval_batch_size",
+                "4",
+                "--data.image_size",
+                "32",
+                "--trainer.max_steps",
+                "2",
+            ],
         ]
     )
     run = tmp_path / "runs" / "imagenet"

@@ -6,6 +6,8 @@ Roshtkhari, Toews and Pedersoli, Debiased One-shot NAS via Density-aware Samplin
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lightning_nas.errors import NASError
+
 ZERO_NORM = 1e-12
 """Vectors shorter than this have no direction: their distance to everything is 1."""
 
@@ -37,12 +39,20 @@ def mean_distance(vectors: ArrayLike) -> NDArray[np.float64]:
 def unit_vectors(vectors: ArrayLike) -> NDArray[np.float64]:
     """The directions of vectors along the last axis; zeros where there is none.
 
+    Raises:
+        NASError: A number is not finite, because the weights have diverged.
+
     Example:
         >>> unit_vectors([[3, 4], [0, 0]]).tolist()
         [[0.6, 0.8], [0.0, 0.0]]
     """
     x = np.asarray(vectors, dtype=np.float64)
     norms = np.linalg.norm(x, axis=-1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise NASError(
+            "what represents the paths is not finite: lower the learning rate (model.optimizer) or clip gradients "
+            "(trainer.gradient_clip_val)"
+        )
     directions: NDArray[np.float64] = np.divide(x, norms, out=np.zeros_like(x), where=norms >= ZERO_NORM)
     return directions
 

@@ -185,3 +185,17 @@ def test_a_supernet_that_names_no_activations_is_refused() -> None:
     bare = Supernet.activations
     with pytest.raises(NASError, match="PoolingSupernet does not say which activations stand for a path"):
         bare(supernet, X, (0,))
+
+
+@pytest.mark.parametrize("representation", ["functional", "cka", "gradient"])
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_diverged_weights_are_told(representation: Representation) -> None:
+    supernet = pooling()
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            parameter.fill_(torch.inf)
+    with pytest.raises(NASError, match=r"^what represents the paths is not finite: lower the learning rate"):
+        mean_distances(supernet, tuple(SPACE)[:3], X, Y, representation)
+    unit = "gradient_concat" if representation == "gradient" else representation
+    with pytest.raises(NASError, match="not finite"):
+        unit_representations(supernet, tuple(SPACE)[:3], X, Y, unit)  # type: ignore[arg-type]
