@@ -182,7 +182,15 @@ class ImageDataModule(LightningDataModule, ABC):
                 source.to(self.trainer.strategy.root_device)
 
     def train_dataloader(self) -> TrainingLoader:
-        """Augmented training batches of this process in the order of ``order``, from where a checkpoint left off."""
+        """Augmented training batches of this process in the order of ``order``, from where a checkpoint left off.
+
+        Raises:
+            NASError: A data sampler and an option of the data module both choose the images of an epoch.
+        """
+        if self.order is not None and self.default_order() is not None:
+            raise NASError(
+                "data_sampler chooses the images of an epoch, and so does data.balanced or data.quasi_random: give one"
+            )
         self._train_loader = TrainingLoader(
             self.splits.train,
             self.batch_size,

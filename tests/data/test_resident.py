@@ -3,10 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_nas.data import DigitsDataModule
+from lightning_nas.data import DigitsDataModule, UniformOrder
 from lightning_nas.data.augment import Augmentation, Draws, crop
 from lightning_nas.data.resident import ImageSet
 from lightning_nas.data.source import Request
+from lightning_nas.errors import NASError
 
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 3, 6, 6), dtype=np.uint8))
 LABELS = torch.arange(9)
@@ -55,6 +56,15 @@ def test_the_images_of_an_epoch_can_be_balanced() -> None:
     [(_, labels, _)] = data.train_dataloader()
     assert sorted(labels.bincount().tolist()) == [30] * 9 + [31]
     assert sorted(data.training_labels.bincount().tolist()) != [30] * 9 + [31]
+
+
+def test_the_images_of_an_epoch_are_chosen_once() -> None:
+    data = DigitsDataModule(balanced=True, seed=0)
+    data.order = UniformOrder(300, seed=0)
+    with pytest.raises(
+        NASError, match=r"^data_sampler chooses the images of an epoch, and so does data\.balanced"
+    ):
+        data.train_dataloader()
 
 
 def test_batches_are_made_where_the_images_are() -> None:
