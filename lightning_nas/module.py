@@ -364,7 +364,7 @@ class SupernetModule(LightningModule):
     def _classes_of_data(self) -> list[str] | None:
         """What the labels mean; None where no data module says so."""
         data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
-        return list(data.classes) if isinstance(data, ImageDataModule) else None
+        return list(data.classes) if isinstance(data, ImageDataModule) and data.classes else None
 
 
 def require_supernet(callback: Callback, module: LightningModule) -> SupernetModule:

@@ -89,6 +89,12 @@ class NamedDigits(DigitsDataModule):
     classes = ("0", "1", "two", "3", "4", "5", "six", "7", "8", "9")
 
 
+class UnnamedDigits(DigitsDataModule):
+    """The digits in another data module, without names."""
+
+    classes = None
+
+
 OTHER_CLASSES = "was trained on data whose class 2 is '2', but class 2 of data is 'two'"
 
 
@@ -112,7 +118,7 @@ def test_weights_alone_know_their_classes(tmp_path: Path) -> None:
         )
 
 
-def test_a_checkpoint_that_names_no_classes_is_taken(
+def test_nothing_is_compared_where_a_side_names_no_classes(
     tmp_path: Path, saved: tuple[Path, SupernetModule]
 ) -> None:
     loaded = torch.load(saved[0], weights_only=True)
@@ -122,9 +128,13 @@ def test_a_checkpoint_that_names_no_classes_is_taken(
         short_runs.trainer(tmp_path, UniformSampler(seed=0)).validate(
             short_runs.supernet_module(SPACE), datamodule=data, ckpt_path=file, verbose=False
         )
-        for file, data in ((saved[0], DigitsDataModule()), (tmp_path / "older.ckpt", NamedDigits()))
+        for file, data in (
+            (saved[0], DigitsDataModule()),
+            (tmp_path / "older.ckpt", NamedDigits()),
+            (saved[0], UnnamedDigits()),
+        )
     ]
-    assert scores[0] == scores[1]
+    assert scores[0] == scores[1] == scores[2]
 
 
 def test_the_number_of_classes_is_compared() -> None:

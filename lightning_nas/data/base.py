@@ -80,8 +80,8 @@ class ImageDataModule(LightningDataModule, ABC):
     Attributes:
         name: Name of the dataset in tables of ground truth.
         num_classes: Number of classes.
-        classes: Names of the classes in the order of their labels; their numbers, where a dataset names none. What was
-            trained on some is not scored on others.
+        classes: Names of the classes in the order of their labels; None where a dataset names none. What was trained
+            on others is not scored on these.
         in_channels: Number of channels of an image.
         image_size: Height and width of an image.
         num_val: Number of validation images.
@@ -94,6 +94,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     name: str
     num_classes: int
+    classes: Sequence[str] | None = None
     in_channels: int
     image_size: int
     num_val: int
@@ -143,11 +144,6 @@ class ImageDataModule(LightningDataModule, ABC):
     def world_size(self) -> int:
         """Number of processes that train together."""
         return self.trainer.world_size if self.trainer else 1
-
-    @cached_property
-    def classes(self) -> Sequence[str]:
-        """Names of the classes in the order of their labels."""
-        return [str(label) for label in range(self.num_classes)]
 
     @abstractmethod
     def open_splits(self) -> Splits:

@@ -25,6 +25,7 @@ class DigitsDataModule(ResidentDataModule):
 
     name = "digits"
     num_classes = 10
+    classes = tuple("0123456789")
     in_channels = 1
     image_size = 8
 

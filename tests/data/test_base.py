@@ -105,8 +105,8 @@ def test_seed_of_seed_everything_is_the_default(monkeypatch: pytest.MonkeyPatch)
     assert DigitsDataModule(seed=6).seed == 6
 
 
-def test_classes_without_names_are_numbers() -> None:
-    assert DigitsDataModule().classes == list("0123456789")
+def test_digits_are_named() -> None:
+    assert DigitsDataModule().classes == tuple("0123456789")
 
 
 def test_predictions_are_made_on_the_test_split() -> None:
