@@ -92,7 +92,7 @@ class NamedDigits(DigitsDataModule):
 class UnnamedDigits(DigitsDataModule):
     """The digits in another data module, without names."""
 
-    classes = None
+    classes = None  # type: ignore[assignment]
 
 
 OTHER_CLASSES = "was trained on data whose class 2 is '2', but class 2 of data is 'two'"
