@@ -55,8 +55,9 @@ def stratified_order(labels: Tensor, split_seed: int) -> Tensor:
     classes = labels.numpy()
     shuffled = rng.permutation(len(classes))
     places = np.empty(len(classes))
-    for label in np.unique(classes):
-        members = shuffled[classes[shuffled] == label]
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    ends = np.unique(classes, return_counts=True)[1].cumsum()
+    for members in np.split(by_class, ends[:-1]):
         # Spread evenly over [0, 1); the common shift keeps classes from lining up in the order of their labels.
         places[members] = (np.arange(len(members)) + rng.random()) / len(members)
     return torch.from_numpy(np.argsort(places))
