@@ -1,6 +1,7 @@
 """Image files in ``root/train/<class>/*`` and ``root/test/<class>/*`` (or ``val``, as ImageNet has it)."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -69,7 +70,7 @@ class ImageFolders(NamedTuple):
         root, digest = self.train.files[0].parents[2], hashlib.sha256()
         for file in self.train.files + self.test.files:
             stat = file.stat()
-            digest.update(f"{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+            digest.update(os.fsencode(f"{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
         return digest.hexdigest()
 
 
@@ -102,16 +103,19 @@ def list_classes(folder: Path, key: str = "root") -> dict[str, list[Path]]:
 
 
 def read_rgb(file: Path) -> Image.Image:
-    """Decodes an image file of any kind.
+    """Decodes an image file of any kind with 8 bits per channel.
 
     Raises:
         NASError: If the file cannot be decoded.
     """
     try:
         with Image.open(file) as image:
+            # Pillow would cut off what is brighter than 255: it makes nearly all of such an image white.
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"it has more than 8 bits per channel (mode {image.mode})")
             return image.convert("RGB")
-    # Pillow reports some broken files as a SyntaxError.
-    except (OSError, SyntaxError) as error:
+    # All that Pillow raises where a file is broken, or of more than 178 million pixels.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise NASError(f"A dataset must hold images only, but {file} cannot be decoded: {error}.") from error
 
 

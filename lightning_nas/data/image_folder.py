@@ -18,6 +18,7 @@ from rich.progress import track
 from lightning_nas.data.base import check_at_least, stratified_order
 from lightning_nas.data.folders import ImageFolders, held_out, read_rgb
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
+from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 
 
@@ -96,25 +97,23 @@ class ImageFolderDataModule(ResidentDataModule):
         super().__init__(batch_size, eval_batch_size, crop_padding, flip, cutout, balanced, split_seed, seed)
         check_at_least(1, image_size=image_size)
         self.root = Path(root).expanduser().resolve()
-        self.classes, self._train, self._test = ImageFolders.list(self.root)
+        self._folders = ImageFolders.list(self.root)
+        self.classes = self._folders.classes
         self.name = name or self.root.name
         self.num_classes = len(self.classes)
         self.image_size = image_size
         self._cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-        self.num_val = held_out(len(self._train.files), val_fraction, batch_size)
+        self.num_val = held_out(len(self._folders.train.files), val_fraction, batch_size)
 
     @property
     def _files(self) -> list[Path]:
-        return self._train.files + self._test.files
+        return self._folders.train.files + self._folders.test.files
 
     @cached_property
     def cache_file(self) -> Path:
         """Where the decoded images are kept: its name changes with the listing and the image size."""
-        digest = hashlib.sha256()
-        for file in self._files:
-            stat = file.stat()
-            digest.update(f"{file.relative_to(self.root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        return self._cache_dir / f"{self.root.name}-{self.image_size}-{digest.hexdigest()[:16]}.npy"
+        digest = self._folders.digest()[:16]
+        return self._cache_dir / f"{self.root.name}-{self.image_size}-{digest}.npy"
 
     @property
     def checksum_file(self) -> Path:
@@ -127,7 +126,7 @@ class ImageFolderDataModule(ResidentDataModule):
         A damaged cache is replaced, and stderr says so.
 
         Raises:
-            NASError: If a file cannot be decoded.
+            NASError: If a file cannot be decoded, or the cache cannot be written.
         """
         if self.cache_file.exists():
             if self._is_intact():
@@ -138,9 +137,14 @@ class ImageFolderDataModule(ResidentDataModule):
             )
         # The cache takes its place first, so that a checksum is never there without the bytes that it is of. Processes
         # that start together all write the same.
-        with written_whole(self.checksum_file) as checksum, written_whole(self.cache_file) as cache:
-            self._decode_into(cache)
-            checksum.write_bytes(self._checksum(cache))
+        try:
+            with written_whole(self.checksum_file) as checksum, written_whole(self.cache_file) as cache:
+                self._decode_into(cache)
+                checksum.write_bytes(self._checksum(cache))
+        except OSError as error:
+            raise NASError(
+                f"cache_dir is {self._cache_dir}, but must be a folder with room for the decoded images: {error}."
+            ) from error
 
     def _is_intact(self) -> bool:
         # Cheap: the 184 MB of CIFAR-10 take 0.2 s, decoding them 14.
@@ -154,10 +158,13 @@ class ImageFolderDataModule(ResidentDataModule):
 
     def _decode_into(self, file: Path) -> None:
         shape = (len(self._files), 3, self.image_size, self.image_size)
-        cache = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-        for index, pixels in enumerate(self._decoded()):
-            cache[index] = pixels
-        cache.flush()
+        # Not through a memory map: where no space is left, the system would kill the process.
+        with file.open("wb") as cache:
+            np.lib.format.write_array_header_1_0(
+                cache, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
+            for pixels in self._decoded():
+                cache.write(pixels.tobytes())
 
     def _decoded(self) -> Iterator[npt.NDArray[np.uint8]]:
         console = Console(stderr=True)
@@ -170,11 +177,11 @@ class ImageFolderDataModule(ResidentDataModule):
         self.prepare_data()
         # Copy-on-write, because torch warns of arrays that cannot be written.
         images = torch.from_numpy(np.load(self.cache_file, mmap_mode="c"))
-        labels, num_train_and_val = self._train.labels, len(self._train.files)
+        labels, test_labels = self._folders.train.labels, self._folders.test.labels
         order = stratified_order(labels, self.split_seed)
         train, val = order[self.num_val :], order[: self.num_val]
         return RawSplits(
             (images[train], labels[train]),
             (images[val], labels[val]),
-            (images[num_train_and_val:].clone(), self._test.labels),
+            (images[len(labels) :].clone(), test_labels),
         )

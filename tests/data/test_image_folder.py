@@ -1,6 +1,8 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,40 @@ def test_an_interrupted_cache_leaves_nothing(root: Path) -> None:
     assert list((root.parent / "cache").iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_written(root: Path) -> None:
+    (root.parent / "file").touch()
+    data = module(root, cache_dir=root.parent / "file" / "cache")
+    with pytest.raises(
+        NASError, match=r"^cache_dir is .*/file/cache, but must be a folder with room .*: .*Not a directory"
+    ):
+        data.prepare_data()
+
+
+def test_a_full_disk_leaves_nothing(root: Path) -> None:
+    code = (
+        "import resource\n"
+        "from lightning_nas.data import ImageFolderDataModule\n"
+        f"cache = {str(root.parent / 'cache')!r}\n"
+        f"data = ImageFolderDataModule({str(root)!r}, 64, 0.4, batch_size=4, cache_dir=cache)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "data.prepare_data()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "NASError: cache_dir is " in result.stderr
+    assert list((root.parent / "cache").iterdir()) == []
+
+
+def test_names_need_not_be_unicode(root: Path) -> None:
+    file = root / "train" / "cat" / "00.png"
+    file.rename(file.with_name(os.fsdecode(b"\xe9 \xff.png")))
+    (root / "train" / "bird").rename(root / "train" / "große Hunde")
+    (root / "test" / "bird").rename(root / "test" / "große Hunde")
+    data = module(root)
+    data.prepare_data()
+    assert data.classes == ["cat", "große Hunde"]
+
+
 def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "lightning_nas"
@@ -269,6 +305,24 @@ def test_truncated_images_name_the_file(tmp_path: Path, kept: int) -> None:
     Image.fromarray(pixels_of("train", 0, 0)).save(file)
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(NASError, match=r"broken\.jpg cannot be decoded"):
+        read_image(file, 8)
+
+
+def test_more_than_8_bits_per_channel_are_refused(tmp_path: Path) -> None:
+    for dtype in (np.uint16, np.int32, np.float32):
+        file = tmp_path / f"{np.dtype(dtype)}.tiff"
+        Image.fromarray(np.arange(64, dtype=dtype).reshape(8, 8)).save(file)
+        with pytest.raises(NASError, match=r"\.tiff cannot be decoded: it has more than 8 bits per channel"):
+            read_image(file, 8)
+
+
+@pytest.mark.parametrize(
+    "content", [b"P6 20000 20000 255 ", b"P6 20 2x 255 "], ids=["too many pixels", "no number"]
+)
+def test_broken_headers_name_the_file(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "broken.ppm"
+    file.write_bytes(content)
+    with pytest.raises(NASError, match=r"broken\.ppm cannot be decoded"):
         read_image(file, 8)
 
 
