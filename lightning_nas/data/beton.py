@@ -108,7 +108,11 @@ class Manifest:
         try:
             content = json.loads(path.read_text())
             files = {split: BetonFile(**entry) for split, entry in content.pop("files").items()}
-            return cls(**content, files=files)
+            manifest = cls(**content, files=files)
+            # The decoder, which checks no bounds, makes images of as many channels.
+            if files and not (len(manifest.mean) == len(manifest.std) == 3 and min(manifest.std) > 0):
+                raise ValueError("mean and std must be three numbers each, those of std above 0")
+            return manifest
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise NASError(f"{path} is not a manifest of converted images: {error}") from error
 
@@ -155,8 +159,8 @@ class Beton:
             from ffcv.reader import Reader
         try:
             beton = cls._of(path, Reader(str(path)))
-        # What FFCV meets in a file that is none, or a damaged one.
-        except (AssertionError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        # A damaged header makes the reader stumble in many ways.
+        except Exception as error:
             raise damaged(path, f"its header cannot be read ({error})") from error
         beton._require(file, num_classes)
         return beton
@@ -170,6 +174,8 @@ class Beton:
         region = regions[np.searchsorted(regions["ptr"], images["data_ptr"])]
         if (region["ptr"] != images["data_ptr"]).any():
             raise ValueError("images without a region of their own")
+        if not reader.page_size:
+            raise ValueError("pages of no bytes")
         pointers = images["data_ptr"].astype(np.int64)
         return cls(
             path,
@@ -191,7 +197,8 @@ class Beton:
                 f"it has labels from {self.labels.min()} to {self.labels.max()}, and there are {num_classes} classes",
             )
         pixels = 3 * self.heights * self.widths
-        inside = (self.pointers >= 0) & (self.sizes > 0) & (self.pointers + self.sizes <= file.bytes)
+        # Sizes are subtracted, because sums of what a damaged file says may overflow.
+        inside = (self.pointers >= 0) & (self.sizes > 0) & (self.pointers <= file.bytes - self.sizes)
         if not (inside & (self.compressed | (self.sizes == pixels)) & (pixels > 0)).all():
             raise damaged(self.path, "it has images of impossible sizes")
 
@@ -199,6 +206,10 @@ class Beton:
     def storage(self) -> npt.NDArray[np.uint8]:
         """All bytes of the file, of which the system keeps in memory what it has room for."""
         return np.memmap(self.path, np.uint8, mode="r")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the file's bytes, which would be copied where this is pickled."""
+        return {name: value for name, value in vars(self).items() if name != "storage"}
 
 
 def require_size(path: Path, size: int) -> None:

@@ -5,6 +5,7 @@ random state, which cannot be seeded where threads share it; it cannot begin in 
 a buffer of the largest image for every image of every batch ahead; and it compiles anew in every process.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import ffcv._libffcv
@@ -33,7 +34,16 @@ _imdecode: Any = types.ExternalFunction(
 _resize: Any = types.ExternalFunction("resize", types.void(*[types.int64] * 11))
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _compiled(function: Callable[..., int]) -> Callable[..., int]:
+    """Compiled when it is first called, once for all processes where there is a folder that can be written."""
+    try:
+        compiled: Callable[..., int] = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        compiled = numba.njit(nogil=True)(function)
+    return compiled
+
+
+@_compiled
 def decode(
     storage: npt.NDArray[np.uint8],
     pointers: npt.NDArray[np.int64],

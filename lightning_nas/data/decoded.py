@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -88,20 +88,13 @@ class DecodedImages(ImageSource):
         while pending:
             yield self._finish(pending.popleft())
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._decoding.workers, thread_name_prefix="decode")
-
     def _begin(self, request: Request) -> "Job":
+        pool = _pool(self._decoding.workers, os.getpid())
         number, size = len(request.indices), self.image_size
         images = np.empty((number, size, size, len(self.mean)), np.uint8)
         length = -(-number // self._decoding.workers)
         parts = [slice(start, start + length) for start in range(0, number, length)]
-        return (
-            request,
-            images,
-            [self._pool.submit(self.decode, request.of(part), images[part]) for part in parts],
-        )
+        return request, images, [pool.submit(self.decode, request.of(part), images[part]) for part in parts]
 
     def _finish(self, job: "Job") -> tuple[Request, Tensor]:
         request, decoded, parts = job
@@ -114,6 +107,12 @@ class DecodedImages(ImageSource):
 
 
 Job = tuple[Request, Pixels, list[Future[None]]]
+
+
+@cache
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """Threads of a process, which a forked one does not inherit. They stay, as each keeps a decoder of its own."""
+    return ThreadPoolExecutor(workers, thread_name_prefix=f"decode-{process}")
 
 
 class DecodedDataModule(ImageDataModule):

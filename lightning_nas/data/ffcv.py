@@ -1,6 +1,7 @@
 """Images in FFCV's format, converted by ``lightning-nas convert``."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -208,5 +209,6 @@ def _verify(path: Path, file: BetonFile) -> None:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != file.sha256:
         raise damaged(path, "its checksum differs")
-    with written_whole(remembered) as temporary:
+    # Where the folder cannot be written, the next run compares again.
+    with suppress(OSError), written_whole(remembered) as temporary:
         temporary.write_text(str(path))

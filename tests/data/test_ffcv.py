@@ -2,6 +2,7 @@ import dataclasses
 import io
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -225,6 +226,53 @@ def test_quasi_random_order_goes_page_by_page(tmp_path: Path) -> None:
         module(root, quasi_random=True, balanced=True)
 
 
+def test_a_module_in_use_is_copied_without_its_file(root: Path) -> None:
+    data = module(root)
+    expected = list(data.train_dataloader())
+    content = pickle.dumps(data)
+    assert len(content) < 100_000
+    other = pickle.loads(content)
+    other.load_state_dict({"epoch": 0, "position": 0})
+    assert same(list(other.train_dataloader()), expected)
+
+
+def test_a_forked_process_decodes_too(root: Path) -> None:
+    code = (
+        "import os\n"
+        "from lightning_nas.data import FFCVDataModule\n"
+        f"data = FFCVDataModule({str(root)!r}, image_size=8, batch_size=6, workers=2)\n"
+        "list(data.train_dataloader())\n"
+        "child = os.fork()\n"
+        "print(len(list(data.train_dataloader())), flush=True)\n"
+        "if child: os.waitpid(child, 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout == "7\n7\n"
+
+
+def test_where_nothing_can_be_written(root: Path, tmp_path: Path) -> None:
+    code = (
+        "from lightning_nas.data import FFCVDataModule\n"
+        f"data = FFCVDataModule({str(root)!r}, image_size=8, batch_size=6, workers=2)\n"
+        "data.prepare_data()\n"
+        "print(len(list(data.train_dataloader())))"
+    )
+    nowhere = str(tmp_path / "file" / "cache")
+    (tmp_path / "file").touch()
+    environment = os.environ | {
+        "XDG_CACHE_HOME": nowhere,
+        # As if neither the folder of the package nor the user's could be written.
+        "NUMBA_CACHE_DIR": nowhere,
+        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert result.stdout == "7\n"
+
+
 def test_torch_keeps_its_threads(root: Path) -> None:
     code = (
         "import torch; torch.set_num_threads(3)\n"
@@ -300,16 +348,47 @@ def test_a_compressed_image_that_cannot_be_decoded(tmp_path: Path) -> None:
         use(root, verify=False)
 
 
-@pytest.mark.parametrize("part", ["version", "fields", "metadata", "table"])
+def test_an_image_beyond_the_file(tmp_path: Path) -> None:
+    root = photographs.converted(tmp_path, mode="jpg")
+    beton = module(root).splits.test._beton  # type: ignore[attr-defined]
+    pointer = int(beton.pointers[5]).to_bytes(8, "little")
+    region = pointer + int(beton.sizes[5]).to_bytes(8, "little")
+    content = (root / "test.beton").read_bytes()
+    assert (content.count(pointer), content.count(region)) == (2, 1)
+    # Their sum is negative in 64 bits.
+    wrong, size = ((2**63 - distance).to_bytes(8, "little") for distance in (1000, 10))
+    (root / "test.beton").write_bytes(content.replace(region, wrong + size).replace(pointer, wrong))
+    with pytest.raises(NASError, match=r"test\.beton is damaged, .*: it has images of impossible sizes"):
+        use(root, verify=False)
+
+
+@pytest.mark.parametrize(
+    "entries", [{"mean": [1.0], "std": [1.0]}, {"std": [1.0, 0.0, 1.0]}, {"mean": ["a", "b"]}]
+)
+def test_statistics_of_other_than_three_channels(broken: Path, entries: dict[str, Any]) -> None:
+    change(broken, **entries)
+    with pytest.raises(
+        NASError, match=r"manifest\.json is not a manifest .*: mean and std must be three numbers"
+    ):
+        use(broken)
+
+
+@pytest.mark.parametrize(
+    "part", ["version", "fields", "page_size", "samples", "metadata", "table", "table_at"]
+)
 def test_a_damaged_header(broken: Path, part: str) -> None:
     content = bytearray((broken / "test.beton").read_bytes())
     where = {
         "version": slice(0, 2),
         "fields": slice(2, 4),
+        "page_size": slice(4, 8),
+        "samples": slice(8, 16),
+        "table_at": slice(16, 24),
         "metadata": slice(2140, 2240),
         "table": slice(-600, -1),
     }
-    content[where[part]] = b"\x07" * len(content[where[part]])
+    value = b"\0" if part == "page_size" else b"\x07"
+    content[where[part]] = value * len(content[where[part]])
     (broken / "test.beton").write_bytes(content)
     with pytest.raises(NASError, match=r"test\.beton is damaged, or another file than manifest\.json says: "):
         use(broken, verify=False)
