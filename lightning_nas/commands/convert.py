@@ -31,8 +31,8 @@ def convert(
 ) -> None:
     """Convert folders of image files into FFCV's format, for ``--data FFCVDataModule --data.root OUT``.
 
-    Writes train.beton, test.beton and manifest.json. Interrupted, the same command continues with the file that it
-    was writing.
+    Writes train.beton, test.beton and manifest.json. Interrupted, the same command begins the file again that it was
+    writing, and keeps the one before.
 
     Args:
         data: Folder with train/<class>/* and test/<class>/* (or val/<class>/*).
@@ -55,11 +55,12 @@ def convert(
         raise NASError(f"quality is {quality}, but must be at most 100.")
     if not 0 <= compressed <= 1:
         raise NASError(f"compressed is {compressed}, but must be between 0 and 1.")
-    folders = ImageFolders.list(data.expanduser().resolve(), "data")
+    data, out = data.expanduser().resolve(), out.expanduser()
+    folders = ImageFolders.list(data, "data")
     held_out(len(folders.train.files), val_fraction, batch_size=1)
     encoding = Encoding(mode, max_side, quality, compressed)
     manifest = Manifest(
-        dataset=data.expanduser().resolve().name,
+        dataset=data.name,
         classes=folders.classes,
         listing=folders.digest(),
         **dataclasses.asdict(encoding),
@@ -73,10 +74,10 @@ def convert(
         threads, skipped = workers or usable_cores(1), list[Path]()
         if skip_unreadable:
             labelled, skipped = readable(labelled, threads)
-            _require_all_classes(labelled, manifest)
+            _require_all_classes(split, labelled, manifest)
         kept = _training_images(labelled, manifest) if split == "train" else None
         file, histogram = write_beton(out / f"{split}.beton", labelled, encoding, threads, kept)
-        names = [str(path.relative_to(data.expanduser().resolve())) for path in skipped]
+        names = [str(path.relative_to(data)) for path in skipped]
         manifest.files[split] = dataclasses.replace(file, skipped=names)
         if split == "train":
             mean, std = statistics_of_counts(histogram)
@@ -123,12 +124,10 @@ def _training_images(labelled: LabelledFiles, manifest: Manifest) -> npt.NDArray
     return kept
 
 
-def _require_all_classes(labelled: LabelledFiles, manifest: Manifest) -> None:
+def _require_all_classes(split: str, labelled: LabelledFiles, manifest: Manifest) -> None:
     counts = torch.bincount(labelled.labels, minlength=len(manifest.classes))
     if empty := [name for name, count in zip(manifest.classes, counts, strict=True) if not count]:
-        raise NASError(
-            f"skip_unreadable leaves no image of the class {empty[0]!r} in {labelled.files[0].parents[1]}"
-        )
+        raise NASError(f"skip_unreadable leaves no image of the class {empty[0]!r} in the split {split}")
 
 
 def _told(file: BetonFile, out: Path) -> str:

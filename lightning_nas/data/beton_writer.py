@@ -140,9 +140,10 @@ def write_beton(
 
 def _encode(file: Path, encoding: Encoding, compressed: bool) -> Encoded:
     with ffcv_imports():
+        import cv2
         from ffcv.fields import RGBImageField
         from ffcv.fields.rgb_image import resizer
-    pixels = resizer(np.asarray(read_rgb(file)), encoding.max_side)
+    image = read_rgb(file)
     field = RGBImageField(write_mode="jpg" if compressed else "raw", jpeg_quality=encoding.quality)
     record, content = np.zeros(1, field.metadata_type), np.empty(0, np.uint8)
 
@@ -151,7 +152,14 @@ def _encode(file: Path, encoding: Encoding, compressed: bool) -> Encoded:
         content = np.empty(size, np.uint8)
         return 0, content
 
-    field.encode(record, pixels, allocate)
+    try:
+        pixels = resizer(np.asarray(image), encoding.max_side)
+        field.encode(record, pixels, allocate)
+    # One side is too long for the format, or would be reduced to nothing.
+    except (cv2.error, ValueError, OverflowError) as error:
+        raise NASError(
+            f"max_side is {encoding.max_side}, with which {file} of {image.width} x {image.height} pixels cannot be stored"
+        ) from error
     if len(content) > PAGE:
         raise NASError(
             f"max_side is {encoding.max_side}, and {file} then takes {len(content):,} bytes: at most {PAGE:,} fit, so give "

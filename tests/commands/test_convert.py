@@ -113,8 +113,16 @@ def test_unreadable_images_are_refused_or_left_out(
 def test_a_class_without_readable_images(data: Path, tmp_path: Path) -> None:
     for file in (data / "val" / "dog").iterdir():
         file.write_bytes(b"none")
-    with pytest.raises(NASError, match=r"^skip_unreadable leaves no image of the class 'dog' in .*/val$"):
+    with pytest.raises(
+        NASError, match=r"^skip_unreadable leaves no image of the class 'dog' in the split test$"
+    ):
         convert(data=data, out=tmp_path / "out", skip_unreadable=True)
+    for file in (data / "train").glob("*/*"):
+        file.write_bytes(b"none")
+    with pytest.raises(
+        NASError, match=r"^skip_unreadable leaves no image of the class 'bird' in the split train$"
+    ):
+        convert(data=data, out=tmp_path / "out2", skip_unreadable=True)
 
 
 @pytest.mark.parametrize(

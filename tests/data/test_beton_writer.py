@@ -85,6 +85,24 @@ def test_an_image_larger_than_a_page_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.beton").exists()
 
 
+@pytest.mark.parametrize("mode", ["raw", "jpg"])
+@pytest.mark.parametrize(("max_side", "width"), [(500, 1200), (None, 70_000)])
+def test_a_stripe_that_cannot_be_stored_is_named(
+    tmp_path: Path, mode: Any, max_side: int | None, width: int
+) -> None:
+    path = tmp_path / "stripe.png"
+    Image.new("RGB", (width, 1)).save(path)
+    with pytest.raises(
+        NASError, match=rf"^max_side is {max_side}, with which .*stripe\.png of {width} x 1 pixels"
+    ):
+        write_beton(
+            tmp_path / "a.beton",
+            LabelledFiles([path], torch.zeros(1, dtype=torch.int64)),
+            Encoding(mode, max_side, 90, 0.5),
+            1,
+        )
+
+
 def test_broken_images_are_told_or_left_out(tmp_path: Path, files: LabelledFiles) -> None:
     files.files[7].write_bytes(b"none")
     with pytest.raises(NASError, match=f"{files.files[7].name} cannot be decoded"):
