@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_nas.data.loader import EvaluationLoader, TrainingLoader
@@ -133,6 +134,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def with_seed(self, seed: int) -> Self:
         """The same images in the order and with the augmentation of another seed; the images are shared."""
         other = copy.copy(self)
+        other.splits = self.splits
         other._seed = seed
         return other
 
@@ -214,8 +216,9 @@ class ImageDataModule(LightningDataModule, ABC):
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues there with the next training loader."""
-        self._restored = state_dict
+        """Continues there with the next training loader, unless a checkpoint is only evaluated."""
+        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+            self._restored = state_dict
 
     def val_dataloader(self) -> EvaluationLoader:
         """All validation batches: processes share the paths, not the images."""

@@ -85,6 +85,31 @@ def test_a_resumed_run_sees_the_batches_of_the_uninterrupted(
             assert torch.equal(y, uninterrupted[step][1])
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_a_checkpoint_that_is_evaluated_does_not_shorten_a_later_run(tmp_path: Path) -> None:
+    expected = fit(tmp_path, [ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=2)], 2)
+    data = DigitsDataModule(train_size=90, batch_size=20, seed=1)
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, limit_train_batches=2, default_root_dir=tmp_path, **quiet
+    )
+    [checkpoint] = tmp_path.glob("step=2*.ckpt")
+    model = Recorder()
+    trainer.validate(model, data, ckpt_path=checkpoint, verbose=False)
+    trainer.fit(model, datamodule=data)
+    assert list(model.seen) == [0, 1]
+    assert all(torch.equal(model.seen[step][0], expected[step][0]) for step in model.seen)
+
+
+def test_another_seed_shares_the_images() -> None:
+    data = DigitsDataModule(seed=1)
+    other = data.with_seed(2)
+    assert (data.seed, other.seed) == (1, 2)
+    assert other.splits is data.splits
+    orders = [torch.cat([indices for *_, indices in one.train_dataloader()]) for one in (data, other)]
+    assert not torch.equal(*orders)
+
+
 def test_processes_get_their_share() -> None:
     shares = []
     for rank in range(2):
