@@ -81,12 +81,18 @@ class DecodedImages(ImageSource):
     def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Tensor]]:
         """Decodes the images, see ``ImageSource``."""
         pending: deque[Job] = deque()
-        for request in requests:
-            pending.append(self._begin(request))
-            if len(pending) > self._decoding.batches_ahead:
+        try:
+            for request in requests:
+                pending.append(self._begin(request))
+                if len(pending) > self._decoding.batches_ahead:
+                    yield self._finish(pending.popleft())
+            while pending:
                 yield self._finish(pending.popleft())
-        while pending:
-            yield self._finish(pending.popleft())
+        finally:
+            # Where it is left early, by an error or for good, nobody waits for the rest.
+            for *_, parts in pending:
+                for part in parts:
+                    part.cancel()
 
     def _begin(self, request: Request) -> "Job":
         pool = _pool(self._decoding.workers, os.getpid())
