@@ -7,19 +7,22 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_nas.data.augment import Augmentation, centre_boxes, crop, crop_boxes
+from lightning_nas.data.augment import Augmentation, Draws, centre_boxes, crop, crop_boxes, flip, normalise
 from lightning_nas.data.base import ImageDataModule, check_at_least
 from lightning_nas.data.source import ImageSource, Request
 from lightning_nas.errors import NASError
 
 Pixels = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.int64]
+
+CACHED = 1 << 18  # numbers that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -97,22 +100,44 @@ class DecodedImages(ImageSource):
     def _begin(self, request: Request) -> "Job":
         pool = _pool(self._decoding.workers, os.getpid())
         number, size = len(request.indices), self.image_size
-        images = np.empty((number, size, size, len(self.mean)), np.uint8)
+        # A GPU normalises by itself, and bytes are sooner there.
+        kind = np.float32 if self.device.type == "cpu" else np.uint8
+        images = np.empty((number, len(self.mean), size, size), kind)
         length = -(-number // self._decoding.workers)
         parts = [slice(start, start + length) for start in range(0, number, length)]
-        return request, images, [pool.submit(self.decode, request.of(part), images[part]) for part in parts]
+        return request, images, [pool.submit(self._read, request.of(part), images[part]) for part in parts]
+
+    def _read(self, request: Request, images: npt.NDArray[Any]) -> None:
+        """Decodes and augments some images, a few at a time, which stay in the cache of the processor."""
+        few = max(1, CACHED // images[0].size)
+        for start in range(0, len(images), few):
+            rows = slice(start, start + few)
+            part = request.of(rows)
+            decoded = np.empty(
+                (len(part.indices), self.image_size, self.image_size, len(self.mean)), np.uint8
+            )
+            self.decode(part, decoded)
+            pixels = self._augmented(torch.from_numpy(decoded).permute(0, 3, 1, 2), part.draws)
+            images[rows] = normalise(pixels, self.mean, self.std) if images.dtype == np.float32 else pixels
+
+    def _augmented(self, pixels: Tensor, draws: Draws | None) -> Tensor:
+        if draws is not None and draws.offsets is not None:
+            pixels = crop(pixels, draws.offsets, self.augmentation.padding)
+        if draws is not None and draws.flips is not None:
+            pixels = flip(pixels, draws.flips)
+        return pixels
 
     def _finish(self, job: "Job") -> tuple[Request, Tensor]:
-        request, decoded, parts = job
+        request, read, parts = job
         for part in parts:
             part.result()
-        images = torch.from_numpy(decoded).permute(0, 3, 1, 2)
-        if request.draws is not None and request.draws.offsets is not None:
-            images = crop(images, request.draws.offsets, self.augmentation.padding)
+        images = torch.from_numpy(read)
+        if self.device.type != "cpu":
+            images = normalise(images.to(self.device), self.mean, self.std)
         return request, images
 
 
-Job = tuple[Request, Pixels, list[Future[None]]]
+Job = tuple[Request, npt.NDArray[Any], list[Future[None]]]
 
 
 @cache

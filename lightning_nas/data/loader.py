@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_nas.data.augment import Draws, cut_out, flip
+from lightning_nas.data.augment import cut_out
 from lightning_nas.data.order import EpochOrder, UniformOrder
 from lightning_nas.data.source import Batch, ImageSource, Request
 from lightning_nas.errors import NASError
@@ -134,11 +134,13 @@ class TrainingLoader:
         self._started = True
         asked = perf_counter()
         for request, images in self._source.read(self._requests(self._epoch, self._position)):
-            batch = self._augmented(images, request.draws), self._source.labels[request.indices]
+            labels, holes = self._source.labels[request.indices], request.draws and request.draws.holes
+            if holes is not None:
+                cut_out(images, holes, self._source.augmentation.cutout)
             # Counted before it is given out: checkpoints are saved while the iterator waits at the yield.
             self._position += 1
             self.waited = perf_counter() - asked
-            yield *batch, request.indices
+            yield images, labels, request.indices
             asked = perf_counter()
 
     def _requests(self, epoch: int, first: int) -> Iterator[Request]:
@@ -149,15 +151,6 @@ class TrainingLoader:
             rng = generator(self._seed, Stream.AUGMENT, epoch, position)
             draws = augmentation.draw(len(chosen), self._source.image_size, rng)
             yield Request(chosen[self._share], draws.of(self._share))
-
-    def _augmented(self, images: Tensor, draws: Draws | None) -> Tensor:
-        assert draws is not None
-        if draws.flips is not None:
-            images = flip(images, draws.flips)
-        images = self._source.normalised(images)
-        return (
-            images if draws.holes is None else cut_out(images, draws.holes, self._source.augmentation.cutout)
-        )
 
 
 class EvaluationLoader:
@@ -196,4 +189,4 @@ class EvaluationLoader:
         everything = torch.arange(len(self._source))
         requests = (Request(everything[start : start + self._batch_size]) for start in self._starts)
         for request, images in self._source.read(requests):
-            yield self._source.normalised(images), self._source.labels[request.indices]
+            yield images, self._source.labels[request.indices]

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lightning_nas.data.augment import Augmentation, Draws, normalise
+from lightning_nas.data.augment import Augmentation, Draws
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images, float32, ``B x C x H x W``, and labels, int64, ``B``."""
@@ -73,14 +73,11 @@ class ImageSource(ABC):
         """Reads batches, in order; it may ask for some requests before the results of earlier ones are taken.
 
         Returns:
-            Each request with its images: uint8, ``B x C x H x W``, cropped as drawn, on ``device`` or on the CPU.
+            Each request with its images: cropped and mirrored as drawn, normalised, float32, ``B x C x H x W``, on
+            ``device``.
         """
 
     def batch(self, indices: Tensor) -> Batch:
         """Chosen images, normalised and not augmented, and their labels."""
         [(_, images)] = self.read([Request(indices)])
-        return self.normalised(images), self.labels[indices]
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """Pixel values on ``device``, shifted and scaled to float32."""
-        return normalise(images.to(self.device), self.mean, self.std)
+        return images, self.labels[indices]

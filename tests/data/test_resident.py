@@ -24,7 +24,7 @@ def test_crops_are_those_of_padded_images(padding: int) -> None:
     draws = Draws(offsets=offsets if padding else None)
     [(request, images)] = image_set(padding).read([Request(indices, draws)])
     assert request.indices is indices
-    assert torch.equal(images, crop(PIXELS[indices], offsets, padding))
+    assert torch.equal(images, crop(PIXELS[indices], offsets, padding).float())
 
 
 def test_images_are_not_cropped_for_evaluation() -> None:
