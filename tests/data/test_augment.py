@@ -134,6 +134,15 @@ def test_boxes_are_distributed_as_those_of_torchvision(
     assert (lefts + widths).max() <= width
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (40, 1), (2, 3)])
+def test_crops_of_tiny_images_have_pixels(height: int, width: int) -> None:
+    tops, lefts, heights, widths = drawn_boxes(1000, height, width, (0.08, 1.0)).T
+    assert min(tops.min(), lefts.min()) >= 0
+    assert min(heights.min(), widths.min()) >= 1
+    assert (tops + heights).max() <= height
+    assert (lefts + widths).max() <= width
+
+
 def test_the_first_attempt_that_fits_counts_and_else_the_centre() -> None:
     crops = torch.zeros(2, 3, 4)
     # 100 % of the area in the shape 3:4 is higher than an image of 10 x 20; half of it in the shape 1 is not.

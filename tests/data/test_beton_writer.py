@@ -54,6 +54,27 @@ def test_the_same_images_give_the_same_bytes(
     assert abs(int(Beton.open(tmp_path, first, 3).compressed.sum()) - part) <= (12 if part == 18 else 0)
 
 
+def test_regions_may_be_listed_in_any_order(tmp_path: Path, files: LabelledFiles) -> None:
+    """FFCV's own writer lists them as its processes end."""
+    file, _ = write_beton(tmp_path / "a.beton", files, RAW, 2)
+    before = Beton.open(tmp_path, file, 3)
+    content = (tmp_path / "a.beton").read_bytes()
+    table = np.frombuffer(content[-60 * 24 :], np.dtype("V24"))
+    (tmp_path / "a.beton").write_bytes(content[: -60 * 24] + table[::-1].tobytes())
+    after = Beton.open(tmp_path, file, 3)
+    assert after.sizes.tolist() == before.sizes.tolist()
+    assert len(set(after.sizes.tolist())) > 1
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_labels_must_be_those_of_classes(tmp_path: Path, files: LabelledFiles, shift: int) -> None:
+    file, _ = write_beton(tmp_path / "a.beton", files._replace(labels=files.labels + shift), RAW, 2)
+    with pytest.raises(
+        NASError, match=rf"it has labels from {shift} to {2 + shift}, and there are 3 classes"
+    ):
+        Beton.open(tmp_path, file, 3)
+
+
 def test_larger_images_are_reduced(tmp_path: Path, files: LabelledFiles) -> None:
     file, _ = write_beton(tmp_path / "a.beton", files, Encoding("raw", 16, 90, 0.5), 2)
     beton = Beton.open(tmp_path, file, 3)

@@ -362,6 +362,28 @@ def test_an_image_beyond_the_file(tmp_path: Path) -> None:
         use(root, verify=False)
 
 
+def test_pixels_of_another_number(broken: Path) -> None:
+    beton = module(broken).splits.test._beton  # type: ignore[attr-defined]
+    pointer, size = int(beton.pointers[5]).to_bytes(8, "little"), int(beton.sizes[5])
+    content = (broken / "test.beton").read_bytes()
+    shorter = content.replace(
+        pointer + size.to_bytes(8, "little"), pointer + (size - 1).to_bytes(8, "little")
+    )
+    assert shorter != content
+    (broken / "test.beton").write_bytes(shorter)
+    with pytest.raises(NASError, match=r"test\.beton is damaged, .*: it has images of impossible sizes"):
+        use(broken, verify=False)
+
+
+def test_an_image_that_begins_within_another(broken: Path) -> None:
+    pointer = int(module(broken).splits.test._beton.pointers[5])  # type: ignore[attr-defined]
+    content = (broken / "test.beton").read_bytes()
+    moved = content.replace(pointer.to_bytes(8, "little"), (pointer + 1).to_bytes(8, "little"), 1)
+    (broken / "test.beton").write_bytes(moved)
+    with pytest.raises(NASError, match=r"test\.beton is damaged, .*: .*images without a region of their own"):
+        use(broken, verify=False)
+
+
 @pytest.mark.parametrize(
     "entries", [{"mean": [1.0], "std": [1.0]}, {"std": [1.0, 0.0, 1.0]}, {"mean": ["a", "b"]}]
 )

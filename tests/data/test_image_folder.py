@@ -116,6 +116,9 @@ def test_the_cache_follows_the_files(root: Path) -> None:
     os.utime(changed, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     touched = module(root).cache_file
     assert touched != before
+    changed.write_bytes(changed.read_bytes() + b"x")
+    os.utime(changed, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert module(root).cache_file not in (before, touched)
     changed.rename(changed.with_name("a.png"))
     renamed = module(root).cache_file
     assert renamed not in (before, touched)
@@ -332,6 +335,12 @@ def test_hidden_files_are_no_images(root: Path) -> None:
     (root / "train" / "cat" / ".hidden").touch()
     (root / "train" / "note.txt").touch()
     assert list_classes(root / "train") == before
+
+
+def test_the_test_split_is_test_where_there_is_val_too(root: Path) -> None:
+    shutil.copytree(root / "test", root / "val")
+    (root / "val" / "cat" / "00.png").unlink()
+    assert len(module(root).splits.test) == 2 * TEST
 
 
 def test_folder_errors(root: Path) -> None:

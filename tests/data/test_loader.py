@@ -187,6 +187,8 @@ def test_evaluation_deals_the_batches_of_one_process(num_images: int, world_size
 
 
 def test_a_process_without_evaluation_batch_is_an_error() -> None:
+    with pytest.raises(NASError, match=r"^eval_batch_size is 5, .* 10 images .* at most 4\.$"):
+        EvaluationLoader(image_set(10), 5, 0, 3)
     images = image_set(11)
     EvaluationLoader(images, 5, 2, 3)
     for world_size in (3, 4):

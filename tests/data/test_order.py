@@ -35,6 +35,13 @@ def test_a_balanced_epoch_shows_every_class_equally_often() -> None:
     assert not torch.equal(order.indices(4), order.indices(5))
 
 
+def test_no_class_is_the_larger_one_in_every_epoch() -> None:
+    labels = torch.tensor([0] * 5 + [1] * 5 + [2])
+    order = BalancedOrder(labels, seed=0)
+    smaller = {int(labels[order.indices(epoch)].bincount().argmin()) for epoch in range(30)}
+    assert smaller == {0, 1, 2}
+
+
 def test_all_images_of_a_large_class_come_equally_often_in_the_long_run() -> None:
     labels = torch.tensor([0] * 12 + [1] * 4)
     order = BalancedOrder(labels, seed=0)
@@ -61,6 +68,13 @@ def test_a_quasi_random_epoch_has_few_pages_at_a_time(window: int) -> None:
         assert sum(map(len, groups)) == 5
     assert not torch.equal(order.indices(0), order.indices(1))
     assert torch.equal(order.indices(3), QuasiRandomOrder(pages, seed=2, window=window).indices(3))
+
+
+def test_the_pages_of_a_quasi_random_epoch_are_shuffled() -> None:
+    order = QuasiRandomOrder(torch.arange(3).repeat_interleave(2), seed=0, window=1)
+    counts = Counter(tuple((order.indices(epoch)[::2] // 2).tolist()) for epoch in range(3000))
+    assert len(counts) == 6
+    assert stats.chisquare(np.array(list(counts.values()))).pvalue > 1e-3
 
 
 def test_a_window_of_everything_is_a_uniform_permutation() -> None:
