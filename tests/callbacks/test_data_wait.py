@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import short_runs
@@ -173,3 +174,19 @@ def test_every_run_is_measured_unless_bare(tmp_path: Path) -> None:
     for bare in (False, True):
         trainer = Bare(default_root_dir=str(tmp_path), accelerator="cpu", max_steps=2, barebones=bare)
         assert any(isinstance(callback, DataWait) for callback in trainer.callbacks) is not bare
+
+
+@pytest.mark.parametrize(("last", "images"), [(False, None), (True, 4 * 50)])
+def test_images_of_all_processes_are_counted_when_their_step_is_taken(
+    monkeypatch: pytest.MonkeyPatch, last: bool, images: int | None
+) -> None:
+    logged: dict[str, float] = {}
+    monkeypatch.setattr(data_wait, "log_metrics", lambda _, metrics: logged.update(metrics))
+    clock = Clock()
+    monkeypatch.setattr(data_wait, "perf_counter", clock)
+    callback, trainer = DataWait(), MagicMock(world_size=4, accumulate_grad_batches=3, is_last_batch=last)
+    trainer.train_dataloader = DigitsDataModule(batch_size=50).train_dataloader()
+    callback.on_train_start(trainer, MagicMock())
+    clock.pass_by(2.0)
+    callback.on_train_batch_end(trainer, MagicMock(), None, (torch.zeros(50),), 0)
+    assert logged.get("time/images_per_second") == (images and images / 2.0)

@@ -78,6 +78,7 @@ def test_an_interrupted_conversion_continues(
             {"mode": "raw"},
             r"^out is .*, which was converted with mode jpg, and now it is raw: choose another folder",
         ),
+        ({"quality": 80}, r"converted with quality 90, and now it is 80"),
         ({"val_fraction": 0.5}, r"converted with val_fraction 0\.1, and now it is 0\.5"),
     ],
 )

@@ -160,6 +160,14 @@ def test_the_order_within_a_class_is_random_and_seeded() -> None:
     assert first != sorted(first)
 
 
+def test_an_evaluated_split_has_a_whole_batch() -> None:
+    DigitsDataModule(val_size=50, eval_batch_size=50).setup("fit")
+    with pytest.raises(
+        NASError, match=r"^eval_batch_size is 51, .* validation split has 50 images; .* at most 50"
+    ):
+        DigitsDataModule(val_size=50, eval_batch_size=51).setup("validate")
+
+
 def test_smallest_values() -> None:
     check_at_least(1, batch_size=1)
     with pytest.raises(NASError, match=r"^batch_size is 0, but must be at least 1\.$"):

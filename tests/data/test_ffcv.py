@@ -436,6 +436,15 @@ def test_a_missing_file_or_manifest(broken: Path) -> None:
         use(broken)
 
 
+def test_the_split_is_that_of_the_manifest_unless_another_is_asked(broken: Path) -> None:
+    change(broken, split_seed=4)
+    labels = torch.arange(3).repeat_interleave(20)
+    for options, seed, num_val in (({}, 4, 15), ({"split_seed": 5, "val_fraction": 0.5}, 5, 30)):
+        data = module(broken, **options)
+        assert isinstance(data.splits.val, BetonImages)
+        assert data.splits.val._chosen.tolist() == stratified_order(labels, seed)[:num_val].tolist()
+
+
 def test_an_unfinished_conversion(broken: Path) -> None:
     manifest = module(broken).manifest
     dataclasses.replace(manifest, files={"train": manifest.files["train"]}).write(broken)

@@ -74,4 +74,6 @@ def test_batches_are_made_where_the_images_are() -> None:
         )[1]
 
     assert batch(image_set(2).to(torch.device("meta"))).device.type == "meta"
+    moved = image_set(2).to(torch.device("meta"))
+    assert {moved.mean.device.type, moved.std.device.type} == {"meta"}
     assert image_set(2).to(torch.device("meta")).batch(LABELS[:2])[0].shape == (2, 3, 6, 6)
