@@ -9,7 +9,7 @@ import torch
 
 from lightning_nas.data.augment import statistics_of_counts
 from lightning_nas.data.base import check_at_least, stratified_order
-from lightning_nas.data.beton import MANIFEST, BetonFile, Manifest, Mode, require_size
+from lightning_nas.data.beton import MANIFEST, BetonFile, Manifest, Mode
 from lightning_nas.data.beton_writer import Encoding, readable, write_beton
 from lightning_nas.data.decoded import usable_cores
 from lightning_nas.data.folders import ImageFolders, LabelledFiles, held_out
@@ -89,7 +89,7 @@ def convert(
 
 
 def _continued(manifest: Manifest, out: Path) -> Manifest:
-    """The manifest of the folder, where this conversion was begun before."""
+    """The manifest of the folder, where this conversion was begun before, with the files that are still whole."""
     if not (out / MANIFEST).exists():
         return manifest
     before = Manifest.read(out)
@@ -111,9 +111,12 @@ def _continued(manifest: Manifest, out: Path) -> Manifest:
             raise NASError(
                 f"out is {out}, which was converted with {what}: choose another folder, or remove it"
             )
-    for file in before.files.values():
-        require_size(out / file.name, file.bytes)
-    return before
+    whole = {split: file for split, file in before.files.items() if _is_whole(out / file.name, file.bytes)}
+    return dataclasses.replace(before, files=whole)
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def _training_images(labelled: LabelledFiles, manifest: Manifest) -> npt.NDArray[np.bool_]:

@@ -227,5 +227,5 @@ def require_size(path: Path, size: int) -> None:
 def damaged(path: Path, reason: str) -> NASError:
     """The error about a file that is not what the manifest says."""
     return NASError(
-        f"{path} is damaged, or another file than {MANIFEST} says: {reason}; convert the images again"
+        f"{path} is damaged, or another file than {MANIFEST} says: {reason}; remove it and convert the images again"
     )

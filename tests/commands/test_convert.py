@@ -45,6 +45,21 @@ def test_a_finished_conversion_is_kept(data: Path, tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] == times
 
 
+@pytest.mark.parametrize("truncated", [False, True])
+def test_a_file_that_is_not_whole_is_written_again(data: Path, tmp_path: Path, truncated: bool) -> None:
+    out = tmp_path / "out"
+    convert(data=data, out=out)
+    before, content = manifest(out), (out / "train.beton").read_bytes()
+    kept = (out / "test.beton").stat().st_mtime_ns
+    if truncated:
+        (out / "train.beton").write_bytes(content[:-1])
+    else:
+        (out / "train.beton").unlink()
+    convert(data=data, out=out)
+    assert (out / "train.beton").read_bytes() == content
+    assert (manifest(out), (out / "test.beton").stat().st_mtime_ns) == (before, kept)
+
+
 def test_an_interrupted_conversion_continues(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

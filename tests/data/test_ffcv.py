@@ -321,7 +321,8 @@ def test_a_changed_byte(broken: Path) -> None:
     content[-1000] ^= 1
     (broken / "test.beton").write_bytes(content)
     with pytest.raises(
-        NASError, match=r"test\.beton is damaged, .*: its checksum differs; convert the images again$"
+        NASError,
+        match=r"test\.beton is damaged, .*: its checksum differs; remove it and convert the images again$",
     ):
         use(broken)
 
