@@ -31,12 +31,12 @@ from torchvision import datasets, transforms
 from benchmarks.measure import Figure, parser, ratios, report, seconds
 from lightning_nas.commands import convert
 from lightning_nas.data import FFCVDataModule, ImageFolderDataModule, ImageNetDataModule
+from lightning_nas.data.imagenet import MEAN, STD
 
 WORKERS = os.cpu_count() or 1
 SMALL_BATCH, PHOTO_BATCH = 256, 32
 Batches = Iterable[Any]
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
 PHOTO = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
 

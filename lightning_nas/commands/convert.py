@@ -71,13 +71,13 @@ def convert(
     for split, labelled in (("train", folders.train), ("test", folders.test)):
         if split in manifest.files:
             continue
-        threads, skipped = workers or usable_cores(1), list[Path]()
+        threads, skipped = workers or usable_cores(1), list[str]()
         if skip_unreadable:
             labelled, skipped = readable(labelled, threads)
             _require_all_classes(split, labelled, manifest)
         kept = _training_images(labelled, manifest) if split == "train" else None
         file, histogram = write_beton(out / f"{split}.beton", labelled, encoding, threads, kept)
-        names = [str(path.relative_to(data)) for path in skipped]
+        names = [str(Path(file).relative_to(data)) for file in skipped]
         manifest.files[split] = dataclasses.replace(file, skipped=names)
         if split == "train":
             mean, std = statistics_of_counts(histogram)
@@ -91,6 +91,11 @@ def convert(
 def _continued(manifest: Manifest, out: Path) -> Manifest:
     """The manifest of the folder, where this conversion was begun before, with the files that are still whole."""
     if not (out / MANIFEST).exists():
+        for split in ("train", "test"):
+            if (out / f"{split}.beton").exists():
+                raise NASError(
+                    f"out is {out}, which has a {split}.beton and no {MANIFEST}: choose another folder, or remove the file"
+                )
         return manifest
     before = Manifest.read(out)
     for field in (

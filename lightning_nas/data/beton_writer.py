@@ -73,10 +73,10 @@ class Written(NamedTuple):
     histogram: npt.NDArray[np.int64]
 
 
-def readable(labelled: LabelledFiles, workers: int) -> tuple[LabelledFiles, list[Path]]:
+def readable(labelled: LabelledFiles, workers: int) -> tuple[LabelledFiles, list[str]]:
     """The files that can be decoded, and the others; it decodes them all."""
 
-    def decodes(file: Path) -> bool:
+    def decodes(file: str) -> bool:
         try:
             read_rgb(file)
         except NASError:
@@ -138,7 +138,7 @@ def write_beton(
     return Written(BetonFile(path.name, len(labelled.files), size, digest, []), histogram)
 
 
-def _encode(file: Path, encoding: Encoding, compressed: bool) -> Encoded:
+def _encode(file: str, encoding: Encoding, compressed: bool) -> Encoded:
     with ffcv_imports():
         import cv2
         from ffcv.fields import RGBImageField

@@ -207,8 +207,9 @@ def usable_cores(processes: int) -> int:
         processes: How many work on this machine.
 
     Returns:
-        All that this process may use, where it was given some of the machine's; else its share of them.
+        What SLURM gives to each of its tasks; else a share of those that this process may use.
     """
-    cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return usable if usable < cores else max(1, cores // processes)
+    if given := os.environ.get("SLURM_CPUS_PER_TASK"):
+        return int(given)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // processes)

@@ -19,11 +19,11 @@ class LabelledFiles(NamedTuple):
     """The image files of a split.
 
     Attributes:
-        files: Sorted by class, then by name.
+        files: Their paths, sorted by class, then by name: plain text, of which ImageNet needs a tenth of the memory.
         labels: Class of each file, int64, ``N``.
     """
 
-    files: list[Path]
+    files: list[str]
     labels: Tensor
 
     def of(self, indices: Tensor) -> Self:
@@ -67,14 +67,14 @@ class ImageFolders(NamedTuple):
 
     def digest(self) -> str:
         """Changes with the names, sizes and times of the files, but not with where the folder lies."""
-        root, digest = self.train.files[0].parents[2], hashlib.sha256()
+        root, digest = str(Path(self.train.files[0]).parents[2]), hashlib.sha256()
         for file in self.train.files + self.test.files:
-            stat = file.stat()
-            digest.update(os.fsencode(f"{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
+            stat, name = Path(file).stat(), file.removeprefix(root).lstrip(os.sep)
+            digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
         return digest.hexdigest()
 
 
-def list_classes(folder: Path, key: str = "root") -> dict[str, list[Path]]:
+def list_classes(folder: Path, key: str = "root") -> dict[str, list[str]]:
     """Lists the images of a split.
 
     Args:
@@ -90,9 +90,9 @@ def list_classes(folder: Path, key: str = "root") -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise NASError(f"{key} must hold {LAYOUT}, but there is no folder {folder}.")
     classes = {
-        path.name: [file for file in _visible(path) if file.is_file()]
-        for path in _visible(folder)
-        if path.is_dir()
+        entry.name: [file.path for file in _visible(entry.path) if file.is_file()]
+        for entry in _visible(folder)
+        if entry.is_dir()
     }
     if not classes:
         raise NASError(f"{key} must hold one folder per class in {folder}, but there is none.")
@@ -102,7 +102,7 @@ def list_classes(folder: Path, key: str = "root") -> dict[str, list[Path]]:
     return classes
 
 
-def read_rgb(file: Path) -> Image.Image:
+def read_rgb(file: str | Path) -> Image.Image:
     """Decodes an image file of any kind with 8 bits per channel.
 
     Raises:
@@ -144,11 +144,14 @@ def held_out(num_images: int, val_fraction: float, batch_size: int) -> int:
     return num_val
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
+        )
 
 
-def _labelled(classes: dict[str, list[Path]]) -> LabelledFiles:
+def _labelled(classes: dict[str, list[str]]) -> LabelledFiles:
     sizes = torch.tensor([len(files) for files in classes.values()])
     files = [file for files in classes.values() for file in files]
     return LabelledFiles(files, torch.arange(len(sizes)).repeat_interleave(sizes))

@@ -106,7 +106,7 @@ class ImageFolderDataModule(ResidentDataModule):
         self.num_val = held_out(len(self._folders.train.files), val_fraction, batch_size)
 
     @property
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[str]:
         return self._folders.train.files + self._folders.test.files
 
     @cached_property

@@ -105,6 +105,15 @@ def test_another_conversion_is_not_overwritten(
         convert(data=data, out=tmp_path / "out", **({"val_fraction": 0.1} | options))
 
 
+def test_a_file_of_somebody_else_is_not_overwritten(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.beton").write_text("mine")
+    with pytest.raises(
+        NASError, match=r"which has a train\.beton and no manifest\.json: choose another folder"
+    ):
+        convert(data=data, out=tmp_path)
+    assert (tmp_path / "train.beton").read_text() == "mine"
+
+
 def test_other_images_do_not_continue_a_conversion(data: Path, tmp_path: Path) -> None:
     convert(data=data, out=tmp_path / "out")
     (data / "train" / "cat" / "00.png").unlink()

@@ -87,7 +87,7 @@ def test_larger_images_are_reduced(tmp_path: Path, files: LabelledFiles) -> None
 def test_pages_are_as_long_as_images_need(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1200, 1300, 3), dtype=np.uint8)
     (tmp_path / "large").mkdir()
-    paths = [tmp_path / "large" / f"{number}.png" for number in range(3)]
+    paths = [str(tmp_path / "large" / f"{number}.png") for number in range(3)]
     for number, path in enumerate(paths):
         Image.fromarray(image + np.uint8(number)).save(path, compress_level=0)
     file, _ = write_beton(tmp_path / "a.beton", LabelledFiles(paths, torch.arange(3)), RAW, 2)
@@ -102,7 +102,9 @@ def test_an_image_larger_than_a_page_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         NASError, match=r"^max_side is None, and .*huge\.png then takes 8,670,000 bytes: at most"
     ):
-        write_beton(tmp_path / "a.beton", LabelledFiles([path], torch.zeros(1, dtype=torch.int64)), RAW, 1)
+        write_beton(
+            tmp_path / "a.beton", LabelledFiles([str(path)], torch.zeros(1, dtype=torch.int64)), RAW, 1
+        )
     assert not (tmp_path / "a.beton").exists()
 
 
@@ -118,15 +120,15 @@ def test_a_stripe_that_cannot_be_stored_is_named(
     ):
         write_beton(
             tmp_path / "a.beton",
-            LabelledFiles([path], torch.zeros(1, dtype=torch.int64)),
+            LabelledFiles([str(path)], torch.zeros(1, dtype=torch.int64)),
             Encoding(mode, max_side, 90, 0.5),
             1,
         )
 
 
 def test_broken_images_are_told_or_left_out(tmp_path: Path, files: LabelledFiles) -> None:
-    files.files[7].write_bytes(b"none")
-    with pytest.raises(NASError, match=f"{files.files[7].name} cannot be decoded"):
+    Path(files.files[7]).write_bytes(b"none")
+    with pytest.raises(NASError, match=f"{Path(files.files[7]).name} cannot be decoded"):
         write_beton(tmp_path / "a.beton", files, RAW, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
     good, bad = readable(files, 2)
@@ -150,7 +152,7 @@ def test_a_full_disk_leaves_nothing(
 
 
 def test_a_real_limit_of_space_ends_the_conversion(tmp_path: Path, files: LabelledFiles) -> None:
-    root = files.files[0].parents[2]
+    root = Path(files.files[0]).parents[2]
     code = (
         "import resource, signal, sys\n"
         "from lightning_nas.cli import main\n"

@@ -88,11 +88,14 @@ def test_an_iterator_that_is_left_stops_decoding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "allowed", "processes", "expected"), [(8, 8, 1, 8), (8, 8, 3, 2), (2, 2, 4, 1), (64, 8, 4, 8)]
+    ("allowed", "given", "processes", "expected"),
+    [(8, None, 1, 8), (8, None, 3, 2), (2, None, 4, 1), (64, "6", 4, 6)],
 )
-def test_processes_share_the_cores_that_nobody_has_dealt(
-    monkeypatch: pytest.MonkeyPatch, cores: int, allowed: int, processes: int, expected: int
+def test_processes_share_the_cores_that_slurm_has_not_dealt(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, given: str | None, processes: int, expected: int
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    if given:
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
     assert usable_cores(processes) == expected
