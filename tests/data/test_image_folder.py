@@ -217,7 +217,7 @@ def test_processes_that_start_together_do_not_disturb_each_other(
     found: list[torch.Tensor] = []
 
     def overtaken(file: Path, image_size: int) -> np.ndarray:
-        if file == last:
+        if Path(file) == last:
             monkeypatch.setattr(image_folder, "read_image", read_image)
             found.append(module(root).read_splits().train[0])
         return read_image(file, image_size)
