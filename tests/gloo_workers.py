@@ -147,6 +147,23 @@ class GlooPair:
         return [outcomes.get(rank, missing) for rank in range(RANKS)]
 
 
+def ranks() -> int:
+    """How many processes run the present job."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this one is."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def strategy() -> dict[str, Any]:
+    """Flags of the Trainer of a job."""
+    if ranks() == 1:
+        return {"devices": 1}
+    return {"devices": ranks(), "strategy": "ddp_find_unused_parameters_true"}
+
+
 def _receive(pipe: Connection) -> Outcome:
     try:
         outcome: Outcome = pickle.loads(pipe.recv_bytes())

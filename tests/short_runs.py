@@ -177,3 +177,11 @@ def assert_same(a: Any, b: Any) -> None:
             assert_same(x, y)
     else:
         assert a == b
+
+
+def assert_close(a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Equality up to rounding, and of what is None."""
+    assert [name for name in a if a[name] is None] == [name for name in b if b[name] is None]
+    for name, tensor in a.items():
+        if tensor is not None:
+            torch.testing.assert_close(tensor, b[name], rtol=1e-4, atol=1e-6)

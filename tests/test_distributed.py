@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 import short_runs
 import torch
-from gloo_workers import RANKS, GlooPair
+from gloo_workers import RANKS, GlooPair, rank, ranks, strategy
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from sampler_cases import SAMPLERS
@@ -38,28 +38,7 @@ BARE: dict[str, Any] = {"limit_val_batches": 0, "logger": False, "enable_checkpo
 MakeSampler = Callable[[], PathSampler]
 
 
-@pytest.fixture(scope="session")
-def pair() -> Iterator[GlooPair]:
-    """One pair for all tests, or for those that a process of pytest-xdist runs."""
-    with GlooPair() as pair:
-        yield pair
-
-
 # ------------------------------------------------- jobs, for one process and for each of two ranks
-
-
-def ranks() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def strategy() -> dict[str, Any]:
-    if ranks() == 1:
-        return {"devices": 1}
-    return {"devices": ranks(), "strategy": "ddp_find_unused_parameters_true"}
 
 
 class Recorder(Callback):
@@ -185,14 +164,6 @@ def train_in_own_folder(root: Path, sampler: MakeSampler) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ tests
 
 
-def assert_close(a: dict[str, Any], b: dict[str, Any]) -> None:
-    """Equality up to rounding, and of what is None."""
-    assert [name for name in a if a[name] is None] == [name for name in b if b[name] is None]
-    for name, tensor in a.items():
-        if tensor is not None:
-            torch.testing.assert_close(tensor, b[name], rtol=1e-4, atol=1e-6)
-
-
 def train_case(root: Path, name: str, *callbacks: Callback, **flags: Any) -> dict[str, Any]:
     case = SAMPLERS[name]
     return train(
@@ -231,7 +202,7 @@ def test_ranks_share_the_images_that_one_process_draws(pair: GlooPair, tmp_path:
     together = pair.run(train_on_important_images, tmp_path)
     short_runs.assert_same(together[0]["state"], together[1]["state"])
     alone = train_on_important_images(tmp_path)
-    for batch, *shares in zip(alone["seen"], *(rank["seen"] for rank in together), strict=True):
+    for batch, *shares in zip(alone["seen"], *(shown["seen"] for shown in together), strict=True):
         assert torch.equal(torch.stack(shares, dim=1).flatten(), batch)
     for name in ("probabilities", "importance", "norms"):
         torch.testing.assert_close(together[0]["state"][name], alone["state"][name], rtol=1e-4, atol=1e-6)
@@ -282,8 +253,8 @@ def test_gradients_and_weights_are_those_of_a_single_process(
     short_runs.assert_same(first, second)
     alone = train(tmp_path, UNIFORM, options=options, **BARE, **flags)
     for together, single in zip(first["gradients"], alone["gradients"], strict=True):
-        assert_close(together, single)
-    assert_close(first["weights"], alone["weights"])
+        short_runs.assert_close(together, single)
+    short_runs.assert_close(first["weights"], alone["weights"])
 
 
 def test_weights_that_no_path_of_a_step_used_have_no_gradient(pair: GlooPair, tmp_path: Path) -> None:
@@ -379,7 +350,7 @@ def test_diagnoses_are_made_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> N
     first, second = pair.run(train_with_diagnoses, tmp_path / "ranks")
     alone = train_with_diagnoses(tmp_path / "alone")
     short_runs.assert_same(first["weights"], second["weights"])
-    assert_close(first["weights"], alone["weights"])
+    short_runs.assert_close(first["weights"], alone["weights"])
     assert not (tmp_path / "ranks" / "1").exists()
     for name, column in (("gradient_similarity.csv", "similarity"), ("forgetting.csv", "at_epoch_end")):
         files = [tmp_path / run / "0" / name for run in ("ranks", "alone")]
