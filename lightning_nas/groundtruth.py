@@ -97,6 +97,7 @@ def _train_all(
     networks: list[Network],
     workers: int,
 ) -> Iterator[Result]:
+    data.prepare_data()  # once, and not in every process at the same time
     jobs = (joblib.delayed(train)(module, data, flags, network) for network in networks)
     yield from joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
 

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import photographs
 import pytest
 import short_runs
 import torch
@@ -10,9 +11,12 @@ from lightning import Trainer
 from toy_space import Toy
 
 from lightning_nas import groundtruth
+from lightning_nas.data import DigitsDataModule, ImageNetDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.groundtruth import Network
+from lightning_nas.module import SupernetModule
 from lightning_nas.ranking import TabularBenchmark
+from lightning_nas.samplers import DataImportanceSampler, UniformSampler
 from lightning_nas.spaces import Pooling
 
 SPACE = Toy(layers=1, width=4)
@@ -105,6 +109,30 @@ def test_a_network_is_trained_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_workers_change_no_result(tmp_path: Path) -> None:
     assert np.array_equal(measure(tmp_path / "one"), measure(tmp_path / "two", workers=2))
+
+
+def test_data_are_prepared_and_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    data = short_runs.digits()
+    read = DigitsDataModule.read_splits
+    monkeypatch.setattr(DigitsDataModule, "prepare_data", lambda _: done.append("prepared"))
+    monkeypatch.setattr(DigitsDataModule, "read_splits", lambda self: (done.append("read"), read(self))[1])
+    groundtruth.measure(short_runs.supernet_module(SPACE), data, FLAGS, 1, 1, tmp_path)
+    assert done == ["prepared", "read"]
+
+
+@pytest.mark.slow
+def test_data_of_an_earlier_run_are_sent_to_workers(tmp_path: Path) -> None:
+    """Threads that decode images cannot be."""
+    photographs.write(tmp_path / "images")
+
+    def images() -> ImageNetDataModule:
+        return ImageNetDataModule(tmp_path / "images", 8, 0.25, batch_size=10, eval_batch_size=10, seed=0)
+
+    data, module = images(), SupernetModule(Toy(1, 4, len(photographs.CLASSES), in_channels=3))
+    short_runs.trainer(tmp_path, UniformSampler(), DataImportanceSampler(), max_epochs=2).fit(module, data)
+    found = groundtruth.measure(module, data, FLAGS, 1, 2, tmp_path / "used")
+    assert np.array_equal(found, groundtruth.measure(module, images(), FLAGS, 1, 1, tmp_path / "fresh"))
 
 
 @pytest.mark.parametrize(("seeds", "workers"), [(0, 1), (1, 0)])

@@ -132,11 +132,21 @@ class ImageDataModule(LightningDataModule, ABC):
         return resolve_seed(self._seed)
 
     def with_seed(self, seed: int) -> Self:
-        """The same images in the order and with the augmentation of another seed; the images are shared."""
+        """The same images for another run, in the order and with the augmentation of another seed.
+
+        The images are shared: they are opened now at the latest.
+        """
         other = copy.copy(self)
         other.splits = self.splits
         other._seed = seed
+        other.splits = self.splits
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied, also to other processes: not the images that are open, nor the run that uses them."""
+        state = self.__dict__ | dict.fromkeys(("trainer", "order", "_train_loader", "_restored"))
+        state.pop("splits", None)
+        return state
 
     @property
     def rank(self) -> int:

@@ -1,5 +1,6 @@
 """Data modules as Lightning's Trainer uses them; the digits stand for all of them."""
 
+import pickle
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from lightning_nas.data.base import check_at_least, stratified_order
 from lightning_nas.data.digits import DigitsDataModule
 from lightning_nas.data.loader import TrainingBatch
 from lightning_nas.errors import NASError
-from lightning_nas.samplers import UniformSampler
+from lightning_nas.samplers import DataImportanceSampler, UniformSampler
 
 
 class Recorder(LightningModule):
@@ -189,3 +190,27 @@ def test_overfitting_sees_the_same_batches_in_every_epoch(tmp_path: Path) -> Non
     trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
     assert len(seen[0]) == 100
     assert seen == [seen[0]] * 3
+
+
+def test_images_are_shared_with_a_run_of_another_seed(tmp_path: Path) -> None:
+    data = short_runs.digits()
+    other = data.with_seed(5)
+    assert other.splits is data.splits
+    short_runs.trainer(tmp_path, UniformSampler(), DataImportanceSampler(), max_epochs=2).fit(
+        short_runs.supernet_module(), datamodule=data
+    )
+    # Of the run, with its order and its place in it, the next one knows nothing.
+    expected, found = other.train_dataloader(), data.with_seed(5).train_dataloader()
+    assert found.state_dict() == {"epoch": 0, "position": 0}
+    for batch, same in zip(expected, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, same, strict=True))
+
+
+def test_open_images_stay_in_their_process(tmp_path: Path) -> None:
+    data = short_runs.digits()
+    short_runs.trainer(tmp_path, UniformSampler(), DataImportanceSampler(), max_epochs=1).fit(
+        short_runs.supernet_module(), datamodule=data
+    )
+    sent = pickle.dumps(data)
+    assert len(sent) < 1000  # the images have 115,008 bytes
+    assert torch.equal(pickle.loads(sent).training_labels, data.training_labels)
