@@ -11,7 +11,7 @@ from lightning import Trainer
 from toy_space import Toy
 
 from lightning_nas import groundtruth
-from lightning_nas.data import DigitsDataModule, ImageNetDataModule
+from lightning_nas.data import DigitsDataModule, ImageNetDataModule, RawSplits
 from lightning_nas.errors import NASError
 from lightning_nas.groundtruth import Network
 from lightning_nas.module import SupernetModule
@@ -113,10 +113,14 @@ def test_workers_change_no_result(tmp_path: Path) -> None:
 
 def test_data_are_prepared_and_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    data = short_runs.digits()
-    read = DigitsDataModule.read_splits
+    read, data = DigitsDataModule.read_splits, short_runs.digits()
+
+    def counted(self: DigitsDataModule) -> RawSplits:
+        done.append("read")
+        return read(self)
+
     monkeypatch.setattr(DigitsDataModule, "prepare_data", lambda _: done.append("prepared"))
-    monkeypatch.setattr(DigitsDataModule, "read_splits", lambda self: (done.append("read"), read(self))[1])
+    monkeypatch.setattr(DigitsDataModule, "read_splits", counted)
     groundtruth.measure(short_runs.supernet_module(SPACE), data, FLAGS, 1, 1, tmp_path)
     assert done == ["prepared", "read"]
 
