@@ -139,7 +139,6 @@ class ImageDataModule(LightningDataModule, ABC):
         other = copy.copy(self)
         other.splits = self.splits
         other._seed = seed
-        other.splits = self.splits
         return other
 
     def __getstate__(self) -> dict[str, Any]:
