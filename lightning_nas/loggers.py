@@ -22,7 +22,10 @@ def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
 
 
 def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
-    """Hands a figure to all loggers that take images, such as Lightning's WandbLogger."""
+    """Hands a figure to all loggers that take images, such as WandbRun.
+
+    Its name is that of no metric: a logger would draw one over the other.
+    """
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(name, [figure], step=trainer.global_step)

@@ -16,6 +16,8 @@ from lightning_nas.callbacks import (
     PredictionsFile,
     RunCheckpoint,
     RunDirectory,
+    WandbResults,
+    WandbRun,
 )
 from lightning_nas.data import ImageDataModule
 from lightning_nas.module import SupernetModule
@@ -30,7 +32,7 @@ class NASTrainer(Trainer):
 
     Args:
         default_root_dir: The run directory.
-        logger: More loggers beside ``metrics.csv``; False is none at all.
+        logger: More loggers beside ``metrics.csv``, such as ``WandbRun``; False is none at all.
         callbacks: More callbacks. A RunCheckpoint among them takes the place of the usual one.
         kwargs: Everything else that Lightning's Trainer takes.
     """
@@ -55,7 +57,7 @@ class NASTrainer(Trainer):
         super().__init__(
             default_root_dir=default_root_dir,
             logger=logger if bare else _with_metrics_file(logger, default_root_dir),
-            callbacks=[RunDirectory(), PredictionsFile(), *given, *measured, ExactResume()],
+            callbacks=[RunDirectory(), WandbResults(), PredictionsFile(), *given, *measured, ExactResume()],
             **kwargs,
         )
 
@@ -90,12 +92,15 @@ class NASTrainer(Trainer):
 
 
 def _with_metrics_file(logger: Logger | Iterable[Logger] | bool | None, root: str) -> list[Logger] | bool:
-    """The loggers given, and ``metrics.csv`` where none but False was asked for."""
+    """The loggers given, which learn of the run directory, and ``metrics.csv`` where none but False was asked for."""
     if logger is False:
         return False
     given = (
         [] if logger is None or logger is True else [logger] if isinstance(logger, Logger) else list(logger)
     )
+    for one in given:
+        if isinstance(one, WandbRun):
+            one.enter(root)
     if any(isinstance(one, MetricsFile) for one in given):
         return given
     return [*given, MetricsFile(root)]

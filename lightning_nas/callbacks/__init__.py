@@ -14,6 +14,8 @@ from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
 from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
+from lightning_nas.callbacks.wandb_results import WandbResults
+from lightning_nas.callbacks.wandb_run import WandbRun
 
 __all__ = [
     "DataWait",
@@ -30,4 +32,6 @@ __all__ = [
     "RunCheckpoint",
     "RunDirectory",
     "SamplingStatistics",
+    "WandbResults",
+    "WandbRun",
 ]

@@ -99,7 +99,7 @@ class GradientSimilarity(Callback):
         _, _, _, distances, similarities = zip(*(row for row in self._rows if row[0] == epoch), strict=True)
         figure = plots.similarity_by_distance(distances, similarities, f"pairs of paths after epoch {epoch}")
         plots.save(figure, Path(trainer.default_root_dir) / "gradient_similarity.png")
-        log_figure(trainer, "gradient/similarity", figure)
+        log_figure(trainer, "gradient/similarity_by_distance", figure)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows of the table."""

@@ -136,7 +136,7 @@ class PrototypeCallback(Callback):
         steps, spreads = zip(*self.history, strict=True)
         figure = plots.prototype_spread(steps, {f"beta {self.beta}": spreads})
         plots.save(figure, root / "prototype_spread.png", {"step": steps, "spread": spreads})
-        log_figure(trainer, "density/prototype_spread", figure)
+        log_figure(trainer, "density/prototype_spread_over_steps", figure)
         figure = plots.prototype_map(*(points.numpy() for points in self.points(trainer, pl_module)))
         plots.save(figure, root / "prototype_map.png")
         log_figure(trainer, "density/prototype_map", figure)
