@@ -1,0 +1,145 @@
+"""A dashboard in Weights & Biases for the runs of a project: one section for every group of metrics.
+
+    python -m examples.wandb_dashboard --entity my-team --project lightning_nas
+
+Makes a new saved view of the project and prints its address. Needs a login (``wandb login``) and a network. Panels without
+a metric stay empty: which run has which metrics, docs/wandb.md says.
+"""
+
+import argparse
+
+import wandb_workspaces.reports.v2 as reports
+from wandb_workspaces.reports.v2.interface import Panel
+from wandb_workspaces.workspaces import Section, Workspace
+
+STEP, EPOCH = "trainer/global_step", "epoch"
+
+
+def over_steps(title: str, *metrics: str) -> reports.LinePlot:
+    """Curves over optimizer steps."""
+    return reports.LinePlot(title=title, x=STEP, y=list(metrics), title_x="optimizer steps")
+
+
+def over_epochs(title: str, *metrics: str) -> reports.LinePlot:
+    """Curves over epochs, a point for every validation."""
+    return reports.LinePlot(title=title, x=EPOCH, y=list(metrics), title_x="epochs")
+
+
+def matching(title: str, pattern: str) -> reports.LinePlot:
+    """Curves over optimizer steps of all metrics whose names match; their names depend on the space."""
+    return reports.LinePlot(title=title, x=STEP, metric_regex=pattern, title_x="optimizer steps")
+
+
+def media(title: str, *keys: str) -> reports.MediaBrowser:
+    """Figures and histograms, with a slider over the rows in which they were logged."""
+    return reports.MediaBrowser(title=title, media_keys=list(keys))
+
+
+def table(name: str) -> reports.WeavePanelSummaryTable:
+    """The last table that every run logged under a name."""
+    return reports.WeavePanelSummaryTable(table_name=name)
+
+
+SECTIONS: dict[str, list[Panel]] = {
+    "ranking": [
+        over_epochs("Kendall's tau with ground truth", "ranking/kendall_tau"),
+        over_epochs("Other correlations", "ranking/spearman", "ranking/pearson"),
+        over_epochs("Precision at 5 %", "ranking/p_at_top_5", "ranking/p_at_bottom_5"),
+        over_epochs("Best and worst rank at 5 %", "ranking/br_at_5", "ranking/wr_at_5"),
+        over_epochs(
+            "True accuracy of the paths ranked best, in %",
+            *(f"ranking/top{number}_ground_truth" for number in (1, 5, 10)),
+        ),
+        over_epochs("Bias by complexity", "ranking/complexity_bias"),
+        over_epochs("Convergence by complexity", "ranking/complexity_convergence"),
+        reports.ScalarChart(title="Bias by density", metric="ranking/density_bias"),
+        reports.ScalarChart(title="Density and score", metric="ranking/density_vs_score"),
+        reports.ScalarChart(title="Density and ground truth", metric="ranking/density_vs_ground_truth"),
+        media("One-shot accuracies of all paths", "ranking/accuracies"),
+        table("ranking/scores"),
+    ],
+    "val": [
+        over_epochs("Accuracy of paths, in %", "val/accuracy_min", "val/accuracy", "val/accuracy_max"),
+        over_epochs("Loss", "val/loss"),
+        over_epochs(
+            "Accuracy on the test split, in %", "test/accuracy_min", "test/accuracy", "test/accuracy_max"
+        ),
+        over_epochs("Loss on the test split", "test/loss"),
+        media("Accuracies of all paths on the test split", "test/accuracies"),
+        table("test/scores"),
+    ],
+    "train": [
+        over_steps("Loss", "train/loss"),
+        over_steps("Factor of the learning rate (CaLR)", "train/lr_factor"),
+        over_steps("Spread of gradients", "gradient/variance", "gradient/deviation"),
+        over_steps("Spread of momentum", "momentum/variance", "momentum/deviation"),
+        over_steps("Similarity of gradients", "gradient/similarity"),
+        over_steps("Forgetting", "forgetting/mean"),
+        media(
+            "Figures",
+            *("gradient/variance_over_epochs", "gradient/deviation_over_epochs"),
+            *("momentum/variance_over_epochs", "momentum/deviation_over_epochs"),
+            *("gradient/similarity_by_distance", "forgetting/changes"),
+        ),
+    ],
+    "sampler": [
+        over_steps("Entropy of choices", "sampler/entropy"),
+        over_steps("Effective sample size of trained paths", "sampler/effective_sample_size"),
+        over_steps("Accepted proposals", "sampler/accept_rate", "sampler/fallback_rate"),
+        over_steps("Proposals per path", "sampler/tries"),
+        over_steps("Isomorphism classes", "sampler/classes"),
+        over_steps("Population", "sampler/population_best", "sampler/population_mean"),
+        matching("Path importance: probability of every operation", "^path_importance/.*"),
+        over_steps(
+            "Data importance: images",
+            *("data_importance/effective_sample_size", "data_importance/distinct_images"),
+        ),
+        media("Visits of all paths", "sampler/path_visits"),
+        media("Figures", "sampler/visits", "sampler/operations", "sampler/sampling_frequency"),
+    ],
+    "density": [
+        over_steps("Mean distance of paths", "density/mean_distance"),
+        over_steps("Effective paths", "density/effective_sample_size", "density/perplexity"),
+        over_steps("Largest by smallest probability", "density/max_over_min"),
+        over_steps("Temperature", "density/temperature"),
+        over_steps("Accepted proposals", "density/accept_rate", "density/effective_fraction"),
+        over_steps("Proposals per path", "density/tries"),
+        over_steps("Spread of prototypes", "density/prototype_spread"),
+        media("Mean distances of all paths", "density/mean_distances"),
+        media(
+            "Figures",
+            *("density/density_over_epochs", "density/trained_density_over_epochs"),
+            *("density/density_vs_accuracy", "density/gradient_vs_functional_density"),
+            *("density/gradient_map", "density/prototype_map", "density/prototype_spread_over_steps"),
+        ),
+    ],
+    "time": [
+        over_steps("Images per second", "time/images_per_second"),
+        over_steps("Waiting for data, in s per step", "time/data_wait"),
+        over_steps("Waiting for data, as a share of the time", "time/data_wait_share"),
+    ],
+}
+
+
+def dashboard(entity: str, project: str) -> Workspace:
+    """The view, not yet saved.
+
+    Args:
+        entity: User or team that owns the project.
+        project: The project of the runs.
+    """
+    sections = [Section(name=name, panels=panels, is_open=True) for name, panels in SECTIONS.items()]
+    return Workspace(entity=entity, project=project, name="lightning_nas", sections=sections)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Saves the dashboard in W&B."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--entity", required=True, help="user or team that owns the project")
+    parser.add_argument("--project", default="lightning_nas")
+    options = parser.parse_args(args)
+    print(dashboard(options.entity, options.project).save().url)
+
+
+if __name__ == "__main__":
+    main()
