@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 BLOCK = 32768
@@ -50,6 +51,7 @@ class Attempt:
 
 def attempts(root: Path) -> list[Attempt]:
     """All openings of the runs in a run directory, the oldest first."""
+    wandb.teardown()  # the process that writes the files may be behind
     return [_read(path) for path in sorted(root.glob("wandb/offline-run-*/*.wandb"))]
 
 

@@ -101,7 +101,8 @@ def test_a_continued_run_continues_its_curves(seen: list[Attempt], root: Path) -
     ]
     assert steps == list(range(3 * STEPS))
     epochs = [attempt.column("epoch", "trainer/global_step", "val/loss") for attempt in (begun, continued)]
-    assert [row[:2] for row in epochs[0] + epochs[1]] == [(0, STEPS), (1, 2 * STEPS), (2, 3 * STEPS)]
+    # Lightning counts from 0, and a validation belongs to the step before it.
+    assert [row[:2] for row in epochs[0] + epochs[1]] == [(0, 3), (1, 7), (2, 11)]
     losses = [loss for attempt in (begun, continued) for (loss,) in attempt.column("train/loss")]
     assert losses == pytest.approx(short_runs.logged(root, "train/loss"))
     # wandb counts the rows; were they counted by us, it would refuse those that it believes to have.
