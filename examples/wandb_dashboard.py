@@ -2,45 +2,50 @@
 
     python -m examples.wandb_dashboard --entity my-team --project lightning_nas
 
-Makes a new saved view of the project and prints its address. Needs a login (``wandb login``) and a network. Panels without
+Makes a new saved view of the project, whose address wandb prints. Needs a login (``wandb login``) and a network. Panels without
 a metric stay empty: which run has which metrics, docs/wandb.md says.
 """
 
 import argparse
 
-import wandb_workspaces.reports.v2 as reports
-from wandb_workspaces.reports.v2.interface import Panel
+from wandb_workspaces.reports.v2.interface import (
+    LinePlot,
+    MediaBrowser,
+    PanelTypes,
+    ScalarChart,
+    WeavePanelSummaryTable,
+)
 from wandb_workspaces.workspaces import Section, Workspace
 
 STEP, EPOCH = "trainer/global_step", "epoch"
 
 
-def over_steps(title: str, *metrics: str) -> reports.LinePlot:
+def over_steps(title: str, *metrics: str) -> LinePlot:
     """Curves over optimizer steps."""
-    return reports.LinePlot(title=title, x=STEP, y=list(metrics), title_x="optimizer steps")
+    return LinePlot(title=title, x=STEP, y=list(metrics), title_x="optimizer steps")
 
 
-def over_epochs(title: str, *metrics: str) -> reports.LinePlot:
+def over_epochs(title: str, *metrics: str) -> LinePlot:
     """Curves over epochs, a point for every validation."""
-    return reports.LinePlot(title=title, x=EPOCH, y=list(metrics), title_x="epochs")
+    return LinePlot(title=title, x=EPOCH, y=list(metrics), title_x="epochs")
 
 
-def matching(title: str, pattern: str) -> reports.LinePlot:
+def matching(title: str, pattern: str) -> LinePlot:
     """Curves over optimizer steps of all metrics whose names match; their names depend on the space."""
-    return reports.LinePlot(title=title, x=STEP, metric_regex=pattern, title_x="optimizer steps")
+    return LinePlot(title=title, x=STEP, metric_regex=pattern, title_x="optimizer steps")
 
 
-def media(title: str, *keys: str) -> reports.MediaBrowser:
+def media(title: str, *keys: str) -> MediaBrowser:
     """Figures and histograms, with a slider over the rows in which they were logged."""
-    return reports.MediaBrowser(title=title, media_keys=list(keys))
+    return MediaBrowser(title=title, media_keys=list(keys))
 
 
-def table(name: str) -> reports.WeavePanelSummaryTable:
+def table(name: str) -> WeavePanelSummaryTable:
     """The last table that every run logged under a name."""
-    return reports.WeavePanelSummaryTable(table_name=name)
+    return WeavePanelSummaryTable(table_name=name)
 
 
-SECTIONS: dict[str, list[Panel]] = {
+SECTIONS: dict[str, list[PanelTypes]] = {
     "ranking": [
         over_epochs("Kendall's tau with ground truth", "ranking/kendall_tau"),
         over_epochs("Other correlations", "ranking/spearman", "ranking/pearson"),
@@ -52,9 +57,9 @@ SECTIONS: dict[str, list[Panel]] = {
         ),
         over_epochs("Bias by complexity", "ranking/complexity_bias"),
         over_epochs("Convergence by complexity", "ranking/complexity_convergence"),
-        reports.ScalarChart(title="Bias by density", metric="ranking/density_bias"),
-        reports.ScalarChart(title="Density and score", metric="ranking/density_vs_score"),
-        reports.ScalarChart(title="Density and ground truth", metric="ranking/density_vs_ground_truth"),
+        ScalarChart(title="Bias by density", metric="ranking/density_bias"),
+        ScalarChart(title="Density and score", metric="ranking/density_vs_score"),
+        ScalarChart(title="Density and ground truth", metric="ranking/density_vs_ground_truth"),
         media("One-shot accuracies of all paths", "ranking/accuracies"),
         table("ranking/scores"),
     ],
@@ -138,7 +143,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--entity", required=True, help="user or team that owns the project")
     parser.add_argument("--project", default="lightning_nas")
     options = parser.parse_args(args)
-    print(dashboard(options.entity, options.project).save().url)
+    dashboard(options.entity, options.project).save()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # its stubs are another version
 
 BLOCK = 32768
 WHOLE, LAST = 1, 4

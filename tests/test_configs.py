@@ -17,7 +17,7 @@ CONFIGS = ROOT / "configs"
 FILES = sorted(
     str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "compare"
 )
-FAST = ["--trainer.accelerator", "cpu", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
+FAST = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 FAST += ["--trainer.enable_model_summary", "false"]
 
 
@@ -91,6 +91,8 @@ def image_size(file: str) -> int:
 def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # configs name files of the repository
     common = [*arguments(file, tmp_path), *FAST, "--trainer.default_root_dir", str(tmp_path / "run")]
+    if not file.startswith("logging/"):
+        common += ["--trainer.logger", "false"]
     common += data_set(file, tmp_path / "published", monkeypatch)
     if file.startswith("groundtruth/"):
         flags = [
@@ -121,4 +123,13 @@ def test_diagnoses_are_added_to_the_callbacks_of_other_configs(
 
 def test_there_are_configs_of_every_kind() -> None:
     kinds = {file.split("/")[0] for file in FILES}
-    assert {"spaces", "data", "samplers", "optim", "diagnostics", "groundtruth", "demo.yaml"} <= kinds
+    assert {
+        "spaces",
+        "data",
+        "samplers",
+        "optim",
+        "diagnostics",
+        "logging",
+        "groundtruth",
+        "demo.yaml",
+    } <= kinds

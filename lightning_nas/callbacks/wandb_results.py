@@ -76,7 +76,9 @@ class WandbResults(Callback):
         if density.is_file():
             distances = [float(row["mean_distance"]) for row in _rows(density)]
             self._log_histogram(trainer, "density/mean_distances", distances)
-        self._log_artifact(trainer, "ranking", "ranking", [root / "ranking.csv", root / "ranking.json", density])
+        self._log_artifact(
+            trainer, "ranking", "ranking", [root / "ranking.csv", root / "ranking.json", density]
+        )
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hands over the scores on the test split."""

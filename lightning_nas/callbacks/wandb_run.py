@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import PIL.Image
+from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
@@ -108,7 +108,7 @@ class WandbRun(WandbLogger):
         """
         if self._directory is None:
             raise NASError("WandbRun needs a NASTrainer, which says where the run directory is")
-        return self._experiment or DummyExperiment()
+        return self._experiment or _DummyExperiment()
 
     @rank_zero_only
     def open(self) -> None:
@@ -170,7 +170,7 @@ def _kept_id(path: Path) -> str:
 
 
 def _drawn(figure: Figure) -> PIL.Image.Image:
-    """The image of a figure. (wandb itself draws those of pyplot only.)"""
+    """The image of a figure, for wandb itself draws those of pyplot only."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return PIL.Image.open(buffer)

@@ -49,7 +49,12 @@ def command(verb: str, root: Path, *more: str) -> None:
     args += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
     args += ["--trainer.accelerator", "cpu", "--trainer.log_every_n_steps", "1"]
     args += ["--trainer.check_val_every_n_epoch", "1", "--trainer.num_sanity_val_steps", "1"]
-    args += ["--sampler", "UniformSampler", "--trainer.callbacks+", "lightning_nas.callbacks.SamplingStatistics"]
+    args += [
+        "--sampler",
+        "UniformSampler",
+        "--trainer.callbacks+",
+        "lightning_nas.callbacks.SamplingStatistics",
+    ]
     main([verb, *args, "--trainer.default_root_dir", str(root), *more])
 
 
@@ -260,7 +265,9 @@ def test_without_a_login_there_is_one_sentence(tmp_path: Path, monkeypatch: pyte
         raise UsageError("No API key configured.\nUse wandb login")
 
     monkeypatch.setattr("wandb.init", init)
-    with pytest.raises(NASError, match=r"^W&B cannot begin the run \(No API key configured\.\): log in") as refused:
+    with pytest.raises(
+        NASError, match=r"^W&B cannot begin the run \(No API key configured\.\): log in"
+    ) as refused:
         fitted(tmp_path, WandbRun())
     assert "\n" not in str(refused.value)
 
