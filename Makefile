@@ -41,11 +41,12 @@ test: .venv/.complete  ## Run all tests and the examples in docstrings.
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
 		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300
 
-check: .venv/.complete  ## Check style, types and layers.
+check: .venv/.complete  ## Check style, types, layers and the Dockerfile.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
 
 format: .venv/.complete  ## Format the code and mend what ruff can mend.
 	$(BIN)/ruff check --fix-only

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import photographs
 import pytest
+import yaml
 
 from lightning_nas.cli import main
 from lightning_nas.commands import COMMANDS
@@ -17,11 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The arguments of every ``lightning-nas`` command in a page."""
-    return [
-        shlex.split(line)
-        for line in re.findall(r"^lightning-nas (.*)$", page.read_text(), flags=re.MULTILINE)
-    ]
+    """The arguments of every ``lightning-nas`` command in a page, in a container or not."""
+    command = r"^(?:lightning-nas|docker compose --file docker/compose\.yaml run --rm gpus?) (.*)$"
+    return [shlex.split(line) for line in re.findall(command, page.read_text(), flags=re.MULTILINE)]
 
 
 def configuration(args: list[str]) -> str:
@@ -45,14 +44,16 @@ def pretend_validated(run: Path) -> None:
                 table.write(f"{space.encode(path)},{50 + number % 7},{2 - number / 40}{costs}\n")
 
 
-def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a folder look like the repository."""
+    monkeypatch.chdir(folder)
     for name in ("configs", "groundtruth"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    found = commands(ROOT / "README.md")
-    photographs.write(tmp_path / "datasets" / "imagenet", suffix=".jpg")
-    pretend_validated(tmp_path / "runs" / "density")
+        (folder / name).symlink_to(ROOT / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+
+
+def understand(found: list[list[str]], folder: Path) -> None:
+    """Reads all commands in their order; fails on one that is wrong."""
     for args in found:
         if args[0] in COMMANDS:
             main(args)
@@ -60,9 +61,17 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         text = configuration(args)
         if "--trainer.default_root_dir" in args:
             # Later commands begin with the configuration that this run keeps.
-            run = tmp_path / args[args.index("--trainer.default_root_dir") + 1]
+            run = folder / args[args.index("--trainer.default_root_dir") + 1]
             run.mkdir(parents=True, exist_ok=True)
             (run / "config.yaml").write_text(text)
+
+
+def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(tmp_path, monkeypatch)
+    found = commands(ROOT / "README.md")
+    photographs.write(tmp_path / "datasets" / "imagenet", suffix=".jpg")
+    pretend_validated(tmp_path / "runs" / "density")
+    understand(found, tmp_path)
     assert {args[0] for args in found} >= {
         "describe",
         "fetch-benchmark",
@@ -71,6 +80,19 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "predict",
         "groundtruth",
     }
+
+
+def test_commands_of_the_page_on_wandb_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(tmp_path, monkeypatch)
+    found = commands(ROOT / "docs" / "wandb.md")
+    assert [args[0] for args in found] == ["fit", "fit", "validate"]
+    understand(found, tmp_path)
+    run = ["fit", "-c", "runs/logged/config.yaml", "--trainer.logger.offline", "true"]
+    logger = yaml.safe_load(configuration(run))["trainer"]["logger"]
+    assert logger["class_path"].endswith("WandbRun")
+    assert logger["init_args"]["offline"]
 
 
 @pytest.mark.slow

@@ -89,6 +89,6 @@ def test_the_page_knows_all_criteria() -> None:
 
 def test_the_view_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = []
-    monkeypatch.setattr(wandb_dashboard.Workspace, "save", lambda view: sent.append(view._spec))
+    monkeypatch.setattr("wandb_workspaces.workspaces.Workspace.save", lambda view: sent.append(view._spec))
     wandb_dashboard.main(["--entity", "team"])
     assert [(view["entity"], view["project"]) for view in sent] == [("team", "lightning_nas")]
