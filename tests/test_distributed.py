@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import offline_wandb
 import pytest
 import short_runs
 import torch
+import wandb
 from gloo_workers import RANKS, GlooPair, rank, ranks, strategy
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -21,7 +24,7 @@ from torch import Tensor, distributed
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_nas.callbacks import Forgetting, GradientSimilarity, Ranking, SamplingStatistics
+from lightning_nas.callbacks import Forgetting, GradientSimilarity, Ranking, SamplingStatistics, WandbRun
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.samplers import DataImportanceSampler, DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
@@ -155,6 +158,13 @@ def validate(root: Path, options: dict[str, Any], eval_batch_size: int) -> dict[
         "loss": scores.loss.tolist(),
         "logged": logged,
     }
+
+
+def train_with_wandb(root: Path) -> None:
+    folders = {f"WANDB_{name}_DIR": str(root.parent / name) for name in ("DATA", "CACHE", "CONFIG")}
+    with patch.dict(os.environ, folders, WANDB_SILENT="true"):
+        train(root, UNIFORM, Ranking(), logger=WandbRun(offline=True))
+        wandb.teardown()
 
 
 def train_in_own_folder(root: Path, sampler: MakeSampler) -> dict[str, Any]:
@@ -370,6 +380,14 @@ def test_metrics_are_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> 
         [[row["step"], *(key for key in row if row[key])] for row in rows] for rows in (together, alone)
     ]
     assert filled[0] == filled[1]
+
+
+def test_one_rank_alone_logs_to_wandb(pair: GlooPair, tmp_path: Path) -> None:
+    pair.run(train_with_wandb, tmp_path / "ranks")
+    [attempt] = offline_wandb.attempts(tmp_path / "ranks")
+    assert len(attempt.column("train/loss")) == 12
+    assert len(attempt.column("ranking/scores")) == len(attempt.column("val/loss")) == 3
+    assert attempt.exit_code == 0
 
 
 def test_the_images_of_all_ranks_are_counted(pair: GlooPair, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from offline_wandb import Attempt
 from PIL import ImageChops, ImageStat
 from toy_space import Toy
 
-from lightning_nas.callbacks import SamplingStatistics, WandbRun
+from lightning_nas.callbacks import Ranking, SamplingStatistics, WandbRun
 from lightning_nas.cli import main
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import TableRow, write_table
@@ -243,6 +243,27 @@ def test_offline_holds_whatever_the_environment_says(tmp_path: Path, monkeypatch
     assert (attempt.name, attempt.project) == ("first", "mine")
     assert attempt.column("sampler/operations")
     assert (tmp_path / "metrics.csv").exists()
+
+
+@slow
+def test_what_is_logged_again_after_a_checkpoint_is_the_same(tmp_path: Path) -> None:
+    for checkpoint in (None, tmp_path / "07.ckpt"):
+        short_runs.fit(tmp_path, lambda: UniformSampler(seed=0), resume_from=checkpoint, logger=WandbRun())
+    straight, continued = offline_wandb.attempts(tmp_path)
+    assert straight.id == continued.id
+    for name in ("train/loss", "val/loss"):
+        losses = straight.column("trainer/global_step", name)
+        assert continued.column("trainer/global_step", name) == [row for row in losses if row[0] >= 7]
+
+
+@slow
+def test_a_trainer_validates_where_it_stopped(tmp_path: Path) -> None:
+    trainer = short_runs.trainer(tmp_path, UniformSampler(), Ranking(), logger=WandbRun(), max_epochs=2)
+    module, data = short_runs.supernet_module(), short_runs.digits()
+    trainer.fit(module, datamodule=data)
+    trainer.validate(module, datamodule=data, verbose=False)
+    _, validated = offline_wandb.attempts(tmp_path)
+    assert validated.column("trainer/global_step", "epoch", "ranking/scores")[0][:2] == (2 * STEPS, 1)
 
 
 @slow
