@@ -1,13 +1,43 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from gloo_workers import GlooPair
 
+from lightning_nas.errors import NASError
+
 # The test processes share the cores, and sums in one thread are the same on every machine.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """Skips what needs FFCV, where there is none."""
+    with _skipped_without_ffcv():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """The same of tests themselves."""
+    with _skipped_without_ffcv():
+        return (yield)
+
+
+@contextmanager
+def _skipped_without_ffcv() -> Iterator[None]:
+    try:
+        yield
+    except (NASError, ImportError) as error:
+        absent = "FFCV cannot be imported" in str(error) or (getattr(error, "name", None) or "").startswith(
+            "ffcv"
+        )
+        if not absent or os.environ.get("LIGHTNING_NAS_REQUIRE_FFCV"):
+            raise
+        pytest.skip(f"{error}; `make ffcv` tells how to get it")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_nas.data.beton import Beton, BetonFile
+from lightning_nas.data.beton import Beton, BetonFile, ffcv_imports
 from lightning_nas.data.beton_writer import Encoding, readable, write_beton
 from lightning_nas.data.folders import ImageFolders, LabelledFiles
 from lightning_nas.errors import NASError
@@ -152,6 +152,8 @@ def test_a_full_disk_leaves_nothing(
 
 
 def test_a_real_limit_of_space_ends_the_conversion(tmp_path: Path, files: LabelledFiles) -> None:
+    with ffcv_imports():
+        import ffcv  # noqa: F401
     root = Path(files.files[0]).parents[2]
     code = (
         "import resource, signal, sys\n"

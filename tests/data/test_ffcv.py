@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import photographs
 import pytest
@@ -63,6 +62,8 @@ def normalised(pixels: np.ndarray, data: FFCVDataModule) -> Tensor:
 
 
 def resized(image: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    import cv2  # comes with FFCV
+
     return cv2.resize(
         image[top : top + height, left : left + width], (SIZE, SIZE), interpolation=cv2.INTER_AREA
     )
