@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_nas import groundtruth
 from lightning_nas.callbacks import (
@@ -60,6 +61,10 @@ class NASTrainer(Trainer):
             callbacks=[RunDirectory(), WandbResults(), PredictionsFile(), *given, *measured, ExactResume()],
             **kwargs,
         )
+        # It would save within the signal's handler, in the middle of a step. RunCheckpoint saves after the step.
+        environment = self._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False
 
     def groundtruth(
         self, model: SupernetModule, datamodule: ImageDataModule, seeds: int = 5, workers: int = 1

@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from jsonargparse import auto_cli
@@ -13,6 +13,7 @@ from lightning_nas.commands.describe import describe
 from lightning_nas.commands.ensemble import ensemble
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.rank import rank
+from lightning_nas.commands.submit import submit
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert,
@@ -20,10 +21,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ensemble": ensemble,
     "fetch-benchmark": fetch_benchmark,
     "rank": rank,
+    "submit": submit,
 }
 """The function of every verb. Its keyword-only parameters are options, the others positional."""
 
-__all__ = ["COMMANDS", "convert", "describe", "ensemble", "fetch_benchmark", "rank", "run"]
+__all__ = ["COMMANDS", "convert", "describe", "ensemble", "fetch_benchmark", "rank", "run", "submit"]
 
 
 def run(verb: str, args: Sequence[str]) -> None:
@@ -33,9 +35,12 @@ def run(verb: str, args: Sequence[str]) -> None:
     positional = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     if positional and positional[0].annotation == list[Path]:
         args = _gathered(args)
+    if positional and positional[0].annotation == list[str]:
+        args = _divided(args)
+    switches = {f"--{parameter.name}" for parameter in parameters if parameter.annotation is bool}
     auto_cli(
         function,
-        args=list(args),
+        args=_switched([_with_underscores(arg) for arg in args], switches),
         as_positional=bool(positional),
         prog=f"lightning-nas {verb}",
         allow_abbrev=False,
@@ -46,3 +51,26 @@ def _gathered(args: Sequence[str]) -> list[str]:
     """The arguments with the files in front as one list, the only form in which the parser takes several."""
     files = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args))
     return [json.dumps(files), *args[len(files) :]] if files else list(args)
+
+
+def _divided(args: Sequence[str]) -> list[str]:
+    """The arguments with the command behind ``--`` as one list in front."""
+    options = list(itertools.takewhile(lambda arg: arg != "--", args))
+    if {"-h", "--help"} & set(options):
+        return ["--help"]
+    return [json.dumps(args[len(options) + 1 :]), *options]
+
+
+def _with_underscores(arg: str) -> str:
+    """An option as the parser knows it, for those who write it with hyphens."""
+    name, equals, value = arg.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if arg.startswith("--") else arg
+
+
+def _switched(args: Sequence[str], switches: Set[str]) -> list[str]:
+    """The arguments, where a switch that stands alone is true."""
+    following = [*args[1:], "--"]
+    return [
+        f"{arg}=true" if arg in switches and after.startswith("--") else arg
+        for arg, after in zip(args, following, strict=True)
+    ]
