@@ -3,7 +3,8 @@
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from jsonargparse import auto_cli
@@ -67,7 +68,7 @@ def _with_underscores(arg: str) -> str:
     return name.replace("-", "_").replace("__", "--", 1) + equals + value if arg.startswith("--") else arg
 
 
-def _switched(args: Sequence[str], switches: Set[str]) -> list[str]:
+def _switched(args: Sequence[str], switches: AbstractSet[str]) -> list[str]:
     """The arguments, where a switch that stands alone is true."""
     following = [*args[1:], "--"]
     return [

@@ -1,0 +1,71 @@
+"""Jobs of two ranks on a real SLURM, which the test starts on this machine."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import short_runs
+from slurm_cluster import Cluster, obstacle
+
+from lightning_nas import checkpoint
+from lightning_nas.cli import main
+
+Submit = Callable[[Path], str]
+
+pytestmark = pytest.mark.slow
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+# 30 epochs of 4 batches on two ranks.
+FIT = ["fit", "-c", str(CONFIGS / "spaces/pooling_small.yaml"), "-c", str(CONFIGS / "data/digits.yaml")]
+FIT += ["--model.space.channels", "[2, 2, 4]", "--data.train_size", "200", "--data.batch_size", "25"]
+FIT += ["--data.val_size", "100", "--data.eval_batch_size", "100", "--trainer.max_epochs", "30"]
+FIT += ["--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    if reason := obstacle():
+        pytest.skip(f"no SLURM: {reason}")
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def submit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Submit:
+    """Submits a training of two ranks into a run directory, and returns the number of the job."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    # The name of this machine need not be known to itself.
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+
+    def submit(run: Path) -> str:
+        options = ["--time", "10", "--gpus-per-node", "0", "--tasks-per-node", "2", "--cpus-per-task", "1"]
+        main(["submit", *options, "--", *FIT, "--trainer.default_root_dir", str(run)])
+        return capsys.readouterr().out.split(":")[0].rpartition(" ")[2]
+
+    return submit
+
+
+def output(run: Path, job: str) -> str:
+    return (run / f"slurm-{job}.out").read_text()
+
+
+def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
+    cluster: Cluster, submit: Submit, tmp_path: Path
+) -> None:
+    preempted, straight = tmp_path / "preempted run", tmp_path / "straight"
+    jobs = submit(preempted), submit(straight)
+    cluster.wait_for(lambda: (preempted / "last.ckpt").exists(), 60)
+    cluster.run("scancel", "--signal=USR1", jobs[0])
+    cluster.wait(jobs[0], ("PENDING",), 30)
+    # Otherwise it waits for two minutes.
+    cluster.run("scontrol", "update", f"JobId={jobs[0]}", "StartTime=now")
+    ends = [cluster.wait(job, ("COMPLETED", "FAILED"), 90) for job in jobs]
+    said = output(preempted, jobs[0])
+    assert [end["JobState"] for end in ends] == ["COMPLETED", "COMPLETED"], said
+    assert [end["Restarts"] for end in ends] == ["1", "0"], said
+    states = [checkpoint.read(run / "last.ckpt") for run in (preempted, straight)]
+    short_runs.assert_same(*[state["state_dict"] for state in states])
+    assert states[0]["global_step"] == 120
+    assert short_runs.metrics(preempted) == short_runs.metrics(straight)
