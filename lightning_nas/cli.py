@@ -14,6 +14,7 @@ from lightning_nas import checkpoint, commands, config, data, samplers, spaces
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
+from lightning_nas.launch import trouble
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import DataSampler, PathSampler, UniformSampler
 from lightning_nas.trainer import NASTrainer
@@ -110,7 +111,7 @@ def main(args: ArgsType = None) -> None:
             args=args,
         )
     except Exception as error:
-        if (sentence := _nas_error(error)) is None:
+        if (sentence := _nas_error(error) or trouble(error)) is None:
             raise
         sys.exit(f"lightning-nas: {sentence}")
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
@@ -179,6 +180,28 @@ def train_case(root: Path, name: str, *callbacks: Callback, **flags: Any) -> dic
     return train(
         root, case.make, *case.companions(), *callbacks, options=case.options, **{**case.flags, **flags}
     )
+
+
+class TellRank1(Callback):
+    """Sends rank 1 a signal in the middle of the second step."""
+
+    def on_before_backward(self, trainer: Trainer, *_: object) -> None:
+        if rank() == 1 and trainer.global_step == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def stop_by_a_signal_to_rank_1(root: Path) -> tuple[int | str | None, int]:
+    trainer = short_runs.trainer(root, UniformSampler(seed=0), TellRank1(), **strategy())
+    with pytest.raises(SystemExit) as stopped:
+        trainer.fit(short_runs.supernet_module(), datamodule=data())
+    return stopped.value.code, trainer.global_step
+
+
+def test_all_ranks_stop_after_the_step_in_which_one_is_told_to(pair: GlooPair, tmp_path: Path) -> None:
+    # The first failure ends a job of SLURM, and rank 0 may still have something to write.
+    assert pair.run(stop_by_a_signal_to_rank_1, tmp_path) == [(128 + signal.SIGTERM, 2), (0, 2)]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert (tmp_path / "preempted").exists()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -4,6 +4,7 @@ import pytest
 import short_runs
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_nas.callbacks import MetricsFile, RunCheckpoint, RunDirectory
 from lightning_nas.trainer import NASTrainer
@@ -71,3 +72,13 @@ def test_groundtruth_says_how_far_it_can_be_trusted(
     out = capsys.readouterr().out
     assert "9 paths, 2 seeds" in out
     assert "ceiling of any tau" in out
+
+
+def test_lightning_does_not_save_within_the_handler_of_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NTASKS", "NTASKS_PER_NODE", "JOB_ID", "NNODES"):
+        monkeypatch.setenv(f"SLURM_{name}", "1")
+    environment = short_runs.trainer(tmp_path, devices=1)._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue

@@ -107,10 +107,11 @@ def _tasks(gpus_per_node: int, tasks_per_node: int | None) -> int:
         raise NASError(
             f"tasks_per_node is {tasks_per_node}, but every rank has one GPU and gpus_per_node is {gpus_per_node}: leave it out"
         )
-    tasks = gpus_per_node or tasks_per_node or 1
-    if tasks < 1:
-        raise NASError(f"tasks_per_node is {tasks}, but must be at least 1")
-    return tasks
+    if tasks_per_node is None:
+        return gpus_per_node or 1
+    if tasks_per_node < 1:
+        raise NASError(f"tasks_per_node is {tasks_per_node}, but must be at least 1")
+    return tasks_per_node
 
 
 def _check(command: Sequence[str], time: str, notice: int, **numbers: int) -> None:

@@ -26,9 +26,11 @@ srun --kill-on-bad-exit=1 --cpus-per-task={cpus_per_task} \\
     {command} "${{continued[@]}}"
 code=$?
 
-# The run was told to stop, and has saved last.ckpt whole: the same job continues from there.
-if [ -e "$run/preempted" ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+# The same job continues where the run was told to stop and has saved itself, or where SLURM preempts the job before it could.
+if [ $code -ne 0 ]; then
+    if [ -e "$run/preempted" ] || scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; then
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
 fi
 exit $code
 """

@@ -1,4 +1,5 @@
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,18 @@ def test_a_run_has_one_and_can_do_without(tmp_path: Path) -> None:
     assert short_runs.trainer(tmp_path, enable_checkpointing=False).checkpoint_callbacks == []
 
 
-class CtrlC(Callback):
-    """Interrupts in the middle of a step."""
+class Signal(Callback):
+    """Sends a signal in the middle of a step: Ctrl-C, if no other is given."""
 
-    def __init__(self, step: int, times: int = 1) -> None:
+    def __init__(self, step: int, times: int = 1, number: signal.Signals = signal.SIGINT) -> None:
         self.at = step
         self.times = times
+        self.number = number
 
     def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
         if trainer.fit_loop.epoch_loop.total_batch_idx == self.at:
             for _time in range(self.times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self.number)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_an_interrupted_run_continues_exactly(
     root = tmp_path / "interrupted"
     usual = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit):
-        short_runs.trainer(root, UniformSampler(seed=0), CtrlC(step), **flags).fit(
+        short_runs.trainer(root, UniformSampler(seed=0), Signal(step), **flags).fit(
             short_runs.supernet_module(), datamodule=short_runs.digits()
         )
     assert signal.getsignal(signal.SIGINT) is usual
@@ -101,7 +103,68 @@ def test_an_interrupted_run_continues_exactly(
 
 def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        short_runs.trainer(tmp_path, UniformSampler(seed=0), CtrlC(1, times=2)).fit(
+        short_runs.trainer(tmp_path, UniformSampler(seed=0), Signal(1, times=2)).fit(
             short_runs.supernet_module(), datamodule=short_runs.digits()
         )
     assert not (tmp_path / "last.ckpt").exists()
+
+
+@pytest.fixture
+def held_back() -> Iterator[None]:
+    """SIGUSR1 waits, as in ``python -m lightning_nas``."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+
+
+@pytest.mark.usefixtures("held_back")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_told_to_stop_saves_the_step_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
+    usual = signal.getsignal(number)
+    told = Signal(1, number=number)
+    with pytest.raises(SystemExit) as stopped:
+        short_runs.trainer(tmp_path, UniformSampler(seed=0), told).fit(
+            short_runs.supernet_module(), datamodule=short_runs.digits()
+        )
+    assert stopped.value.code == 128 + number
+    assert signal.getsignal(number) is usual
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert (tmp_path / "preempted").exists()
+
+
+@pytest.mark.usefixtures("held_back")
+def test_a_signal_from_before_the_training_stops_it_after_its_first_step(tmp_path: Path) -> None:
+    signal.raise_signal(signal.SIGUSR1)
+    with pytest.raises(SystemExit):
+        short_runs.trainer(tmp_path, UniformSampler(seed=0)).fit(
+            short_runs.supernet_module(), datamodule=short_runs.digits()
+        )
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_ctrl_c_is_no_preemption(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        short_runs.trainer(tmp_path, UniformSampler(seed=0), Signal(1)).fit(
+            short_runs.supernet_module(), datamodule=short_runs.digits()
+        )
+    assert not (tmp_path / "preempted").exists()
+
+
+def test_a_checkpoint_that_is_cut_short_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a process is killed while the file is copied to the disk of the run directory."""
+    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1)
+    trainer.fit(short_runs.supernet_module(), datamodule=short_runs.digits())
+    whole = (tmp_path / "last.ckpt").read_bytes()
+
+    def cut_short(source: str, target: str) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr("fsspec.implementations.local.shutil.move", cut_short)
+    [callback] = trainer.checkpoint_callbacks
+    assert isinstance(callback, RunCheckpoint)
+    with pytest.raises(OSError, match="no space left"):
+        callback.save(trainer)
+    assert (tmp_path / "last.ckpt").read_bytes() == whole
