@@ -56,6 +56,21 @@ def test_ranks_without_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--trainer.num_nodes 1 --trainer.devices 2 --trainer.accelerator cpu" in text
 
 
+@pytest.mark.usefixtures("understood")
+def test_options_from_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    [file] = (CONFIGS / "slurm").iterdir()
+    text = printed(capsys, "--config", str(file), "--nodes", "3")
+    for line in (
+        "--nodes=3",
+        "--ntasks-per-node=4",
+        "--gpus-per-node=4",
+        "--cpus-per-task=8",
+        "--time=12:00:00",
+    ):
+        assert f"#SBATCH {line}\n" in text
+    assert "#SBATCH --signal=USR1@300\n" in text
+
+
 @pytest.mark.parametrize(("strategy", "gpus"), [("auto", "1"), ("fsdp", "2")])
 def test_the_strategy_is_chosen_only_where_one_is_needed(
     understood: dict[str, Any], capsys: pytest.CaptureFixture[str], strategy: str, gpus: str

@@ -1,5 +1,8 @@
 """Jobs of two ranks on a real SLURM, which the test starts on this machine."""
 
+import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,3 +72,28 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     short_runs.assert_same(*[state["state_dict"] for state in states])
     assert states[0]["global_step"] == 120
     assert short_runs.metrics(preempted) == short_runs.metrics(straight)
+
+
+def kill(job: str, rank: int) -> None:
+    """Kills one rank of a job, as a machine does that runs out of memory."""
+    marks = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={rank}"}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+            if marks <= set(environment) and b"lightning_nas" in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+                return
+    raise RuntimeError(f"rank {rank} of job {job} does not run")
+
+
+def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint_whole(
+    cluster: Cluster, submit: Submit, tmp_path: Path
+) -> None:
+    job = submit(tmp_path)
+    cluster.wait_for(lambda: (tmp_path / "last.ckpt").exists(), 60)
+    kill(job, rank=1)
+    end = cluster.wait(job, ("COMPLETED", "FAILED"), 30)
+    assert (end["JobState"], end["Restarts"]) == ("FAILED", "0")
+    assert "task 1: Killed" in output(tmp_path, job)
+    assert 4 <= checkpoint.read(tmp_path / "last.ckpt")["global_step"] < 120
+    assert not (tmp_path / "preempted").exists()
