@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_nas import groundtruth
 from lightning_nas.callbacks import (

@@ -1,6 +1,7 @@
 """A SLURM of one node on this machine, of its own: no file or daemon of it is left afterwards."""
 
 import contextlib
+import fcntl
 import getpass
 import os
 import secrets
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 INSTALL = "apt-get -qq install --yes --no-install-recommends slurmctld slurmd slurm-client munge"
 
 CONFIGURATION = """\
@@ -47,6 +48,13 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 def obstacle() -> str:
     """Why there can be no SLURM here, after trying to install it; empty where there is."""
+    # Test processes that need it at the same time wait for the one that installs it.
+    with (Path(tempfile.gettempdir()) / "install_slurm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _installation()
+
+
+def _installation() -> str:
     if not _missing():
         return ""
     if os.geteuid() or not shutil.which("apt-get") or Path("/run/systemd/system").exists():
@@ -128,11 +136,11 @@ class Cluster:
                 daemon.wait()
         self._temporary.cleanup()
 
-    def run(self, *command: str, check: bool = True, **options: str) -> str:
-        """What a command prints that knows the cluster, with more of an environment."""
+    def run(self, *command: str, check: bool = True) -> str:
+        """What a command prints that knows the cluster."""
         done = subprocess.run(
             command,
-            env={**self.environment, **options},
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -168,10 +176,12 @@ class Cluster:
     def _start(self, program: str, *arguments: str) -> None:
         path = _path(program)
         assert path is not None
+        # The daemons end with this process, however it ends.
+        command = ["setpriv", "--pdeathsig", "TERM", path, *arguments]
         with (self.folder / f"{program}.log").open("wb") as log:
             self._daemons.append(
                 subprocess.Popen(
-                    [path, *arguments], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                    command, env=self.environment, stdout=log, stderr=log, start_new_session=True
                 )
             )
 

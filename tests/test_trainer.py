@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 import short_runs
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_nas.callbacks import MetricsFile, RunCheckpoint, RunDirectory
 from lightning_nas.trainer import NASTrainer

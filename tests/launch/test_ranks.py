@@ -51,7 +51,9 @@ def test_a_port_that_is_taken_ends_the_command_in_a_sentence(
 
 def test_a_rank_that_does_not_come_is_told() -> None:
     with pytest.raises(distributed.DistStoreError) as missing:
-        distributed.TCPStore("127.0.0.1", 0, 2, is_master=True, timeout=timedelta(seconds=1))
+        distributed.TCPStore(  # type: ignore[attr-defined]  # torch does not say that it is public
+            "127.0.0.1", 0, 2, is_master=True, timeout=timedelta(seconds=1)
+        )
     found = trouble(missing.value)
     assert found is not None
     assert found.startswith("the ranks do not meet at ")

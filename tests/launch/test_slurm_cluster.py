@@ -58,16 +58,16 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     cluster: Cluster, submit: Submit, tmp_path: Path
 ) -> None:
     preempted, straight = tmp_path / "preempted run", tmp_path / "straight"
-    jobs = submit(preempted), submit(straight)
+    jobs = [submit(run) for run in (straight, preempted)]
     cluster.wait_for(lambda: (preempted / "last.ckpt").exists(), 60)
-    cluster.run("scancel", "--signal=USR1", jobs[0])
-    cluster.wait(jobs[0], ("PENDING",), 30)
+    cluster.run("scancel", "--signal=USR1", jobs[1])
+    cluster.wait(jobs[1], ("PENDING",), 30)
     # Otherwise it waits for two minutes.
-    cluster.run("scontrol", "update", f"JobId={jobs[0]}", "StartTime=now")
+    cluster.run("scontrol", "update", f"JobId={jobs[1]}", "StartTime=now")
     ends = [cluster.wait(job, ("COMPLETED", "FAILED"), 90) for job in jobs]
-    said = output(preempted, jobs[0])
+    said = output(preempted, jobs[1])
     assert [end["JobState"] for end in ends] == ["COMPLETED", "COMPLETED"], said
-    assert [end["Restarts"] for end in ends] == ["1", "0"], said
+    assert [end["Restarts"] for end in ends] == ["0", "1"], said
     states = [checkpoint.read(run / "last.ckpt") for run in (preempted, straight)]
     short_runs.assert_same(*[state["state_dict"] for state in states])
     assert states[0]["global_step"] == 120
