@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed
 
+PREEMPTED = "preempted"
+
 
 class RunCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``: after every epoch, within epochs where that is asked, and when the run is told to stop.
@@ -41,6 +43,8 @@ class RunCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens for signals, in place of Lightning, which acts on them in the middle of a step."""
         self._due, self._received, self._agreed = False, 0, 0
+        if trainer.is_global_zero:
+            (Path(trainer.default_root_dir) / PREEMPTED).unlink(missing_ok=True)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._usual[number] = signal.signal(number, self._remember)
@@ -88,7 +92,7 @@ class RunCheckpoint(Checkpoint):
         if not trainer.is_global_zero:
             # A failure, and SLURM would end rank 0 before its loggers are done.
             raise SystemExit(0)
-        (Path(trainer.default_root_dir) / "preempted").touch()
+        (Path(trainer.default_root_dir) / PREEMPTED).touch()
         raise SystemExit(128 + self._agreed)
 
     def save(self, trainer: Trainer) -> None:

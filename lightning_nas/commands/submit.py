@@ -64,16 +64,9 @@ def submit(
         raise NASError(
             "the command names no trainer.default_root_dir, which a job needs to continue: give one of its own"
         )
-    ranks = {"num_nodes": nodes, "devices": tasks, "accelerator": "gpu" if gpus_per_node else "cpu"}
-    if nodes * tasks > 1 and trainer["strategy"] == "auto":
-        # A step trains some paths, and leaves the parameters of all others unused.
-        ranks["strategy"] = "ddp_find_unused_parameters_true"
     text = script(
         Job(
-            command=[
-                *command,
-                *(word for key, value in ranks.items() for word in (f"--trainer.{key}", str(value))),
-            ],
+            command=[*command, *_ranks(trainer, nodes, tasks, gpus_per_node)],
             run=run.absolute(),
             folder=Path.cwd(),
             python=sys.executable,
@@ -112,6 +105,15 @@ def _tasks(gpus_per_node: int, tasks_per_node: int | None) -> int:
     if tasks_per_node < 1:
         raise NASError(f"tasks_per_node is {tasks_per_node}, but must be at least 1")
     return tasks_per_node
+
+
+def _ranks(trainer: dict[str, Any], nodes: int, tasks: int, gpus_per_node: int) -> list[str]:
+    """What the trainer has to be told of the job."""
+    told = {"num_nodes": nodes, "devices": tasks, "accelerator": "gpu" if gpus_per_node else "cpu"}
+    if nodes * tasks > 1 and trainer["strategy"] == "auto":
+        # A step trains some paths, and leaves the parameters of all others unused.
+        told["strategy"] = "ddp_find_unused_parameters_true"
+    return [word for key, value in told.items() for word in (f"--trainer.{key}", str(value))]
 
 
 def _check(command: Sequence[str], time: str, notice: int, **numbers: int) -> None:

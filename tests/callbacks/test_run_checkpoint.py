@@ -130,6 +130,10 @@ def test_a_run_told_to_stop_saves_the_step_and_says_so(tmp_path: Path, number: s
     assert signal.getsignal(number) is usual
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert (tmp_path / "preempted").exists()
+    short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1).fit(
+        short_runs.supernet_module(), datamodule=short_runs.digits(), ckpt_path=tmp_path / "last.ckpt"
+    )
+    assert not (tmp_path / "preempted").exists()
 
 
 @pytest.mark.usefixtures("held_back")
