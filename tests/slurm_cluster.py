@@ -59,11 +59,9 @@ def _installation() -> str:
         return ""
     if os.geteuid() or not shutil.which("apt-get") or Path("/run/systemd/system").exists():
         return f"{', '.join(_missing())} missing, and only installed as root in a container of Debian"
-    for command in ("apt-get -qq update", INSTALL):
+    for command in ("timeout 60 apt-get -qq update", f"timeout 120 {INSTALL}"):
         options = {"DEBIAN_FRONTEND": "noninteractive", **os.environ}
-        done = subprocess.run(
-            command.split(), env=options, capture_output=True, text=True, check=False, timeout=200
-        )
+        done = subprocess.run(command.split(), env=options, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{command} failed: {done.stderr.strip()[-300:]}"
     return ""

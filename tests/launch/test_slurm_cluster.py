@@ -22,7 +22,14 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 FIT = ["fit", "-c", str(CONFIGS / "spaces/pooling_small.yaml"), "-c", str(CONFIGS / "data/digits.yaml")]
 FIT += ["--model.space.channels", "[2, 2, 4]", "--data.train_size", "200", "--data.batch_size", "25"]
 FIT += ["--data.val_size", "100", "--data.eval_batch_size", "100", "--trainer.max_epochs", "30"]
-FIT += ["--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "false"]
+FIT += [
+    "-c",
+    str(CONFIGS / "logging/wandb.yaml"),
+    "--trainer.log_every_n_steps",
+    "1",
+    "--trainer.enable_progress_bar",
+    "false",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,7 @@ def submit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     # The name of this machine need not be known to itself.
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    monkeypatch.setenv("WANDB_MODE", "offline")
 
     def submit(run: Path) -> str:
         options = ["--time", "10", "--gpus-per-node", "0", "--tasks-per-node", "2", "--cpus-per-task", "1"]
@@ -72,6 +80,8 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     short_runs.assert_same(*[state["state_dict"] for state in states])
     assert states[0]["global_step"] == 120
     assert short_runs.metrics(preempted) == short_runs.metrics(straight)
+    stays = [path.name.rpartition("-")[2] for path in (preempted / "wandb").glob("offline-run-*")]
+    assert stays == 2 * [(preempted / "wandb_id.txt").read_text().strip()]
 
 
 def kill(job: str, rank: int) -> None:
