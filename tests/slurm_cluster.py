@@ -64,7 +64,7 @@ def _installation() -> str:
         done = subprocess.run(command.split(), env=options, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{command} failed: {done.stderr.strip()[-300:]}"
-    return ""
+    return f"{', '.join(_missing())} not in Debian's packages" if _missing() else ""
 
 
 def _missing() -> list[str]:
