@@ -14,6 +14,9 @@ from torch import distributed
 
 PREEMPTED = "preempted"
 
+AGREE_EVERY = 10
+"""Batches after which ranks on GPUs ask each other whether one was told to stop."""
+
 
 class RunCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``: after every epoch, within epochs where that is asked, and when the run is told to stop.
@@ -26,7 +29,7 @@ class RunCheckpoint(Checkpoint):
     Ctrl-C, SIGTERM and, where it is held back (``python -m lightning_nas``), SIGUSR1 tell a run to stop. It finishes
     the step, saves and ends, because an interrupt in the middle of a step would leave weights that belong to no
     step; a second Ctrl-C stops at once. Of several processes it is enough that one is told: all stop after the same
-    step. After SIGTERM and SIGUSR1, with which clusters preempt, the file ``preempted`` says that ``last.ckpt`` is
+    step, on GPUs the next tenth of an epoch's. After SIGTERM and SIGUSR1, with which clusters preempt, the file ``preempted`` says that ``last.ckpt`` is
     there to be continued, and the exit status is 128 and the number of the signal.
 
     Args:
@@ -57,7 +60,9 @@ class RunCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves when it is time, or as soon after as a run can continue from there."""
-        self._agree(trainer)
+        # On GPUs, agreeing waits for all work in flight.
+        if trainer.strategy.root_device.type == "cpu" or (batch_idx + 1) % AGREE_EVERY == 0:
+            self._agree(trainer)
         every = self.every_n_train_steps
         self._due |= bool(self._agreed) or (every is not None and trainer.global_step % every == 0)
         if self._due and _is_between_steps(trainer, batch_idx):
@@ -75,8 +80,8 @@ class RunCheckpoint(Checkpoint):
 
     def _agree(self, trainer: Trainer) -> None:
         """Takes note of the signal that any rank received."""
-        if signal.sigtimedwait([signal.SIGUSR1], 0):
-            self._received = signal.SIGUSR1
+        if signal.SIGUSR1 in signal.sigpending():
+            self._received = signal.sigwait([signal.SIGUSR1])
         self._agreed = self._received
         if trainer.world_size > 1:
             received = torch.tensor(self._received, device=trainer.strategy.root_device)

@@ -29,7 +29,8 @@ code=$?
 # The same job continues where the run was told to stop and has saved itself, or where SLURM preempts the job before it could.
 if [ $code -ne 0 ]; then
     if [ -e "$run/preempted" ] || scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; then
-        scontrol requeue "$SLURM_JOB_ID"
+        # SLURM ends this script; its own end could be taken for that of the job.
+        scontrol requeue "$SLURM_JOB_ID" && sleep 60
     fi
 fi
 exit $code

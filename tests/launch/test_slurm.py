@@ -39,6 +39,7 @@ class Pretended:
         self.root = root
         for name, body in {
             "srun": f'printf "%s\\n" "$@" >{root}/srun.log; touch {leaves}; exit {code}',
+            "sleep": "exit 0",  # SLURM would end the script
             "scontrol": f'echo "$@" >>{root}/scontrol.log; echo "JobId=42 PreemptTime={preempt_time}"',
             "python": "echo 50123",
         }.items():
