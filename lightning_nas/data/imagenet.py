@@ -52,7 +52,7 @@ class ImageNetDataModule(DecodedDataModule):
 
     A training image is a random crop (Szegedy et al., Going Deeper with Convolutions, CVPR 2015), half of them
     mirrored; an evaluated one is the centre of the image. Converted to FFCV's format the same images are read
-    several times faster, see ``FFCVDataModule``.
+    twice as fast or faster, see ``FFCVDataModule``.
 
     Attributes:
         classes: Names of the classes in the order of their labels.
