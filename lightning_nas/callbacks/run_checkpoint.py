@@ -60,8 +60,9 @@ class RunCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves when it is time, or as soon after as a run can continue from there."""
-        # On GPUs, agreeing waits for all work in flight.
-        if trainer.strategy.root_device.type == "cpu" or (batch_idx + 1) % AGREE_EVERY == 0:
+        # Ranks on GPUs wait for all work in flight when they agree.
+        waits = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
+        if not waits or (batch_idx + 1) % AGREE_EVERY == 0:
             self._agree(trainer)
         every = self.every_n_train_steps
         self._due |= bool(self._agreed) or (every is not None and trainer.global_step % every == 0)

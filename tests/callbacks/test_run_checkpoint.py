@@ -1,6 +1,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,3 +173,16 @@ def test_a_checkpoint_that_is_cut_short_leaves_the_one_before(
     with pytest.raises(OSError, match="no space left"):
         callback.save(trainer)
     assert (tmp_path / "last.ckpt").read_bytes() == whole
+
+
+@pytest.mark.parametrize(("device", "ranks", "asked"), [("cpu", 2, 25), ("cuda", 1, 25), ("cuda", 2, 2)])
+def test_only_ranks_on_gpus_ask_each_other_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, device: str, ranks: int, asked: int
+) -> None:
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    trainer: Any = SimpleNamespace(strategy=strategy, world_size=ranks, global_step=1)
+    callback, times = RunCheckpoint(), list[Any]()
+    monkeypatch.setattr(callback, "_agree", times.append)
+    for batch in range(25):
+        callback.on_train_batch_end(trainer, Any, None, None, batch)  # type: ignore[arg-type]
+    assert len(times) == asked
