@@ -67,12 +67,13 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
 ) -> None:
     preempted, straight = tmp_path / "preempted run", tmp_path / "straight"
     jobs = [submit(run) for run in (straight, preempted)]
-    cluster.wait_for(lambda: (preempted / "last.ckpt").exists(), 60)
+    cluster.wait_for(lambda: (preempted / "last.ckpt").exists(), 120)
     cluster.run("scancel", "--signal=USR1", jobs[1])
-    cluster.wait(jobs[1], ("PENDING",), 30)
-    # Otherwise it waits for two minutes.
-    cluster.run("scontrol", "update", f"JobId={jobs[1]}", "StartTime=now")
-    ends = [cluster.wait(job, ("COMPLETED", "FAILED"), 90) for job in jobs]
+    cluster.wait(jobs[1], ("PENDING",), 60)
+    # Not after SLURM's two minutes, but later than the second in which the node has ended the job's first stay: it
+    # takes the permission of a second one of the same second for that of the first, and refuses it.
+    cluster.run("scontrol", "update", f"JobId={jobs[1]}", "StartTime=now+5")
+    ends = [cluster.wait(job, ("COMPLETED", "FAILED"), 180) for job in jobs]
     said = output(preempted, jobs[1])
     assert [end["JobState"] for end in ends] == ["COMPLETED", "COMPLETED"], said
     assert [end["Restarts"] for end in ends] == ["0", "1"], said
@@ -100,9 +101,9 @@ def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint_whole(
     cluster: Cluster, submit: Submit, tmp_path: Path
 ) -> None:
     job = submit(tmp_path)
-    cluster.wait_for(lambda: (tmp_path / "last.ckpt").exists(), 60)
+    cluster.wait_for(lambda: (tmp_path / "last.ckpt").exists(), 120)
     kill(job, rank=1)
-    end = cluster.wait(job, ("COMPLETED", "FAILED"), 30)
+    end = cluster.wait(job, ("COMPLETED", "FAILED"), 60)
     assert (end["JobState"], end["Restarts"]) == ("FAILED", "0")
     assert "task 1: Killed" in output(tmp_path, job)
     assert 4 <= checkpoint.read(tmp_path / "last.ckpt")["global_step"] < 120
