@@ -2,26 +2,29 @@
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import NormPolicy, SearchSpace, Supernet
+from lightning_nas.spaces import Path as Architecture
 
 KEY = "lightning_nas"
 FORMAT = 1
 
 
 def describe(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy, **facts: Any) -> None:
-    """Adds to a checkpoint what later verbs need to rebuild the supernet.
+    """Adds to a checkpoint what later verbs need to rebuild the supernet, or the network of one architecture.
 
     Args:
         checkpoint: What Lightning is about to save.
         space: The space of the supernet, with the data that it was built for.
         norm: Batch-norm of the supernet.
-        facts: More of plain types.
+        facts: More of plain types: ``classes``, and of a network alone its architecture as ``arch``.
     """
     checkpoint[KEY] = {"format": FORMAT, "space": space.describe(), "norm": vars(norm).copy(), **facts}
 
@@ -32,11 +35,9 @@ def require(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy) ->
     Raises:
         NASError: The checkpoint is not of lightning_nas, or of another space, other data or batch-norm.
     """
-    if KEY not in checkpoint:
-        raise NASError("the checkpoint was not written by lightning_nas: it describes no search space")
-    found: dict[str, Any] = checkpoint[KEY]
-    if found["format"] != FORMAT:
-        raise NASError(f"the checkpoint has format {found['format']}: this version reads format {FORMAT}")
+    found = _description(checkpoint, "the checkpoint")
+    if "arch" in found:
+        raise NASError(f"the checkpoint holds the network of {found['arch']} alone, not a supernet")
     wanted = space.describe()
     if found["space"]["class_path"] != wanted["class_path"]:
         raise NASError(
@@ -114,17 +115,76 @@ def load_supernet(path: Path) -> Supernet:
     """The supernet of a checkpoint with its trained weights; the checkpoint is all that is needed.
 
     Raises:
-        NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
+        NASError: The file is missing, damaged or not the checkpoint of a supernet.
     """
     loaded = read(path)
-    if KEY not in loaded:
+    description = _description(loaded, f"ckpt_path {str(path)!r}")
+    if "arch" in description:
         raise NASError(
-            f"ckpt_path {str(path)!r} was not written by lightning_nas: it describes no search space"
+            f"ckpt_path {str(path)!r} holds the network of {description['arch']} alone, not a supernet"
         )
-    description = loaded[KEY]
-    space = SearchSpace.from_description(description["space"])
-    supernet = space.build_supernet(norm=NormPolicy(**description["norm"]))
-    prefix = "supernet."
-    weights = {key: value for key, value in loaded["state_dict"].items() if key.startswith(prefix)}
-    supernet.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items()})
+    space, norm = _space(description), NormPolicy(**description["norm"])
+    supernet = space.build_supernet(norm=norm)
+    supernet.load_state_dict(_weights(loaded, "supernet."))
     return supernet
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture that was trained alone.
+
+    Attributes:
+        space: The space that it is from, with the data that it was built for.
+        path: The architecture.
+        module: Maps images (N x C x H x W) to logits (N x classes); in training mode.
+        classes: What the labels mean; None where the data did not say so.
+    """
+
+    space: SearchSpace
+    path: Architecture
+    module: nn.Module
+    classes: tuple[str, ...] | None
+
+
+def load_network(path: Path) -> Network:
+    """The network of a checkpoint of ``retrain`` with its trained weights; the checkpoint is all that is needed.
+
+    Raises:
+        NASError: The file is missing, damaged or not the checkpoint of one architecture.
+    """
+    loaded = read(path)
+    description = _description(loaded, f"ckpt_path {str(path)!r}")
+    if "arch" not in description:
+        raise NASError(f"ckpt_path {str(path)!r} holds a supernet, not the network of one architecture")
+    space, classes = _space(description), description["classes"]
+    architecture = space.decode(description["arch"])
+    module = space.build_standalone(architecture, norm=NormPolicy(**description["norm"]))
+    module.load_state_dict(_weights(loaded, "network."))
+    return Network(space, architecture, module, None if classes is None else tuple(classes))
+
+
+def holds_network(path: Path) -> bool:
+    """Whether a checkpoint is that of one architecture, and not of a supernet.
+
+    Raises:
+        NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
+    """
+    return "arch" in _description(read(path), f"ckpt_path {str(path)!r}")
+
+
+def _description(loaded: dict[str, Any], name: str) -> dict[str, Any]:
+    if KEY not in loaded:
+        raise NASError(f"{name} was not written by lightning_nas: it describes no search space")
+    found: dict[str, Any] = loaded[KEY]
+    if found["format"] != FORMAT:
+        raise NASError(f"{name} has format {found['format']}: this version reads format {FORMAT}")
+    return found
+
+
+def _space(description: dict[str, Any]) -> SearchSpace:
+    return SearchSpace.from_description(description["space"])
+
+
+def _weights(loaded: dict[str, Any], prefix: str) -> dict[str, torch.Tensor]:
+    state = loaded["state_dict"]
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

@@ -1,0 +1,33 @@
+"""Architectures as users name them on the command line."""
+
+import json
+from pathlib import Path
+
+from lightning_nas.errors import NASError
+from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces import SearchSpace
+
+
+def named(space: SearchSpace, arch: str) -> Architecture:
+    """The architecture that ``arch`` names.
+
+    Args:
+        space: Where it comes from.
+        arch: Its text in the notation of the space, or a ``search.json``, which names the best that was found.
+
+    Raises:
+        NASError: The file is missing or names none, or the space has no such architecture.
+    """
+    return space.decode(_best(Path(arch)) if arch.endswith(".json") else arch)
+
+
+def _best(file: Path) -> str:
+    if not file.is_file():
+        raise NASError(f"arch is {str(file)!r}, but there is no such file")
+    try:
+        best = json.loads(file.read_text())["best"]["arch"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise NASError(
+            f"arch is {str(file)!r}, but that file has no best.arch, as search.json has"
+        ) from error
+    return str(best)
