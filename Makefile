@@ -24,7 +24,7 @@ env: .venv/.complete  ## Make .venv with everything in it, exactly as constraint
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module (Debian: python3-venv)." >&2; exit 1; }
 	@$(BIN)/python -m uv --version >/dev/null 2>&1 || \
 		{ $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt uv; }
-	$(BIN)/uv pip install --python .venv --constraint constraints.txt --editable '.[dev,wandb]'
+	$(BIN)/uv pip install --python .venv --constraint constraints.txt --editable '.[dev,wandb,export,search]'
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import torchvision, lightning' >/dev/null 2>&1 || \
 		{ echo "torch and torchvision in .venv do not fit each other: remove .venv, and with it any setting that replaces torch." >&2; exit 1; }
 	@sh make/ffcv.sh
