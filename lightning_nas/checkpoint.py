@@ -1,5 +1,6 @@
 """Checkpoints that describe their search space in plain types, and are refused by name where they do not fit."""
 
+import hashlib
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,6 +171,15 @@ def holds_network(path: Path) -> bool:
         NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
     """
     return "arch" in _description(read(path), f"ckpt_path {str(path)!r}")
+
+
+def digest(module: nn.Module) -> str:
+    """A fingerprint of weights and buffers: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _description(loaded: dict[str, Any], name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_nas import checkpoint, commands, config, data, samplers, spaces
+from lightning_nas import checkpoint, commands, config, data, samplers, search, spaces
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
@@ -26,6 +26,7 @@ CLASSES = {
     "--sampler": (samplers, PathSampler),
     "--data_sampler": (samplers, DataSampler),
     "--data": (data, ImageDataModule),
+    "--algorithm": (search, search.SearchAlgorithm),
 }
 
 
@@ -43,7 +44,10 @@ class NASCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, and which of their arguments are built from the configuration."""
-        return LightningCLI.subcommands() | {"groundtruth": {"model", "datamodule"}}
+        return LightningCLI.subcommands() | {
+            "groundtruth": {"model", "datamodule"},
+            "search": {"model", "datamodule"},
+        }
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Resolves ``last`` and opens the checkpoint, before anything is built."""
@@ -54,7 +58,7 @@ class NASCLI(LightningCLI):
             path = checkpoint.last(root) if options.ckpt_path == "last" else Path(options.ckpt_path)
             checkpoint.read(path)
             options.ckpt_path = str(path)
-        elif verb in ("validate", "test", "predict"):
+        elif verb in ("validate", "test", "predict", "search"):
             if (root / "last.ckpt").exists():
                 raise NASError(
                     f"ckpt_path is not given: {verb} would replace results of the run in {root} by those of untrained "
@@ -140,6 +144,7 @@ def _is_buildable(member: object, base: type) -> bool:
 def _hush() -> None:
     """Drops what Lightning says at every start and no user of this command can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
 
 

@@ -1,7 +1,6 @@
 """Ground truth: every path of a space trained alone, several times."""
 
 import csv
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.files import written_whole
+from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.ranking import TableRow, write_table
@@ -120,24 +120,12 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
         "enable_model_summary": False,
     }
     own_data = data.with_seed(seed)
-    with _quiet(), _one_thread():
+    with quiet(), _one_thread():
         trainer = Trainer(**flags | own)
         trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
         [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
     # Rounded as in the file, so that a resumed measurement gives the same table.
     return Result(network, round(metrics["test/accuracy"], 4), time.perf_counter() - started)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hundreds of networks need not say each that there is no GPU."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager

@@ -4,10 +4,24 @@ Lightning writes what ``self.log`` collects only after the callbacks that save c
 in between would lose the row for good.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from lightning import Trainer
 from matplotlib.figure import Figure
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning says nothing but warnings: a Trainer within another need not say again that there is no GPU."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def is_logged_step(trainer: Trainer) -> bool:

@@ -28,6 +28,7 @@ class Stream(IntEnum):
     IMPORTANCE = 12
     CLUSTER = 13
     COMPRESS = 14
+    SEARCH = 15
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

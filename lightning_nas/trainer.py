@@ -15,14 +15,22 @@ from lightning_nas.callbacks import (
     ExactResume,
     MetricsFile,
     PredictionsFile,
+    Ranking,
     RunCheckpoint,
     RunDirectory,
     WandbResults,
     WandbRun,
 )
 from lightning_nas.data import ImageDataModule
+from lightning_nas.errors import NASError
+from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
+from lightning_nas.random import resolve_seed
+from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.ranking.reliability import reliability
+from lightning_nas.search import Evolution, FeasibleSpace, Limits, Search, SearchAlgorithm, Shifting
+from lightning_nas.search.scoring import Criterion
+from lightning_nas.search.transfer import load_transferred
 
 
 class NASTrainer(Trainer):
@@ -94,6 +102,71 @@ class NASTrainer(Trainer):
                 f"spread between paths {found.between_paths:.2f}, between seeds {found.between_seeds:.2f} points; "
                 f"tau between single seeds {found.tau_of_single_seeds:.2f}, ceiling of any tau {found.tau_ceiling:.2f}"
             )
+
+    def search(
+        self,
+        model: SupernetModule,
+        datamodule: ImageDataModule,
+        ckpt_path: str | None = None,
+        algorithm: SearchAlgorithm | None = None,
+        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        score: Criterion = "accuracy",
+        shifting: Shifting | None = None,
+        transfer: bool = False,
+        out: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Find the best architecture of a trained supernet.
+
+        Writes ``search.json``, ``search.csv`` and figures. Interrupted, it continues where it stopped when called again.
+        Batch-norm statistics are measured anew where ``ranking.recalibrate`` says so, and a table of ground truth
+        (``ranking.benchmark``) is shown beside what was found, without being used.
+
+        Args:
+            model: The supernet.
+            datamodule: The data; the validation split scores.
+            ckpt_path: The trained weights.
+            algorithm: Which paths are scored; Evolution if not given.
+            limits: What the network may cost.
+            score: What is to be high: the top-1 accuracy, or minus the loss.
+            shifting: Train the weights on what the search scores, in a copy; without it they stay as they are.
+            transfer: The supernet was trained on other data: its classifier starts anew, and shifting trains it.
+            out: Where the results go; ``search`` in the run directory if not given.
+            seed: Of the search; None takes the one of ``seed_everything``.
+
+        Raises:
+            NASError: No path is within the limits, or results cannot be written there, or would replace others.
+        """
+        callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
+        ranking = next((callback for callback in callbacks if isinstance(callback, Ranking)), Ranking())
+        table = None if ranking.benchmark is None else TabularBenchmark.read(ranking.benchmark)
+        search = Search(
+            algorithm or Evolution(),
+            FeasibleSpace(model.space, limits.constraints(model.space)),
+            Path(out or Path(self.default_root_dir) / "search"),
+            resolve_seed(seed),
+            criterion=score,
+            recalibrate=ranking.recalibrate,
+            shifting=shifting,
+            truth=None if table is None else table.truth(model.space, ranking.dataset),
+            progress=self._flags.get("enable_progress_bar", True),
+        )
+        if transfer and shifting is None:
+            raise NASError(
+                "transfer starts the classifier anew, and only shifting trains it: give --shifting.steps 20"
+            )
+        if transfer:
+            load_transferred(model, ckpt_path)
+            ckpt_path = None
+        own = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        with quiet():
+            trainer = Trainer(default_root_dir=self.default_root_dir, callbacks=[search], **self._flags | own)
+        trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
 
 
 def _with_metrics_file(logger: Logger | Iterable[Logger] | bool | None, root: str) -> list[Logger] | bool:

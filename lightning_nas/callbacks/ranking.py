@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
-from torch import nn
 
+from lightning_nas import checkpoint
 from lightning_nas.data import ImageDataModule
 from lightning_nas.density import mean_distances, probe_indices
 from lightning_nas.errors import NASError
@@ -84,7 +83,7 @@ class Ranking(Callback):
         if self.recalibrate < 0:
             raise NASError(f"ranking.recalibrate is {self.recalibrate}: valid are numbers of images from 0")
         if self.benchmark is not None:
-            self._truth = _ground_truth(self.benchmark, self.dataset, module.space)
+            self._truth = TabularBenchmark.read(self.benchmark).truth(module.space, self.dataset)
         module.eval_paths = self._select(module.space)
 
     def _select(self, space: SearchSpace) -> tuple[Architecture, ...]:
@@ -120,7 +119,7 @@ class Ranking(Callback):
         if trainer.state.fn == "fit":
             return None
         settings = {
-            "weights": _digest(module.supernet),
+            "weights": checkpoint.digest(module.supernet),
             "ranking.paths": _digest_of_paths(module),
             "ranking.recalibrate": self.recalibrate,
             "model.norm": str(module.supernet.norm),
@@ -207,15 +206,6 @@ def _batches(trainer: Trainer) -> dict[str, int]:
     return size | {"number of batches": int(np.sum(batches))}
 
 
-def _digest(module: nn.Module) -> str:
-    """A fingerprint of weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _digest_of_paths(module: SupernetModule) -> str:
     return (
         f"{len(module.eval_paths)} paths {hashlib.sha256(str(module.eval_paths).encode()).hexdigest()[:16]}"
@@ -227,12 +217,6 @@ def _complexity(module: SupernetModule) -> list[int]:
     costs = [module.space.cost(path) for path in module.eval_paths]
     params = [cost.params for cost in costs]
     return params if len(set(params)) > 1 else [cost.macs for cost in costs]
-
-
-def _ground_truth(file: str, dataset: str | None, space: SearchSpace) -> dict[Architecture, float]:
-    table = TabularBenchmark.read(file)
-    accuracy = table.column(dataset)
-    return {path: accuracy[arch] for path, arch in table.paths(space).items()}
 
 
 def _write_scores(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import OptimizerCallable
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_nas.errors import NASError
@@ -36,7 +37,7 @@ def configure(
     Raises:
         NASError: A schedule over a run without an end.
     """
-    built = optimizer(module.parameters() if decay == "all" else _decay_groups(module))
+    built = optimizer(module.parameters() if decay == "all" else decay_groups(module))
     if schedule == "constant":
         return {"optimizer": built}
     interval = "epoch" if schedule == "cosine_epochs" else "step"
@@ -51,7 +52,8 @@ def configure(
     return {"optimizer": built, "lr_scheduler": {"scheduler": LambdaLR(built, factors), "interval": interval}}
 
 
-def _decay_groups(module: LightningModule) -> list[dict[str, Any]]:
+def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Parameter groups of an optimizer that decays weights, but no biases and no scales and shifts of batch-norm."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in parameters if parameter.ndim > 1]},

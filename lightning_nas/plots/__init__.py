@@ -13,6 +13,7 @@ from lightning_nas.plots.methods import tau_of_methods
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
+from lightning_nas.plots.search import best_so_far, pareto, pareto_against_truth
 from lightning_nas.plots.style import save, save_table
 from lightning_nas.plots.training import (
     forgetting_over_epochs,
@@ -25,6 +26,7 @@ from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
 __all__ = [
     "accuracy_over_epochs",
+    "best_so_far",
     "cells",
     "chain",
     "choice_visits",
@@ -36,6 +38,8 @@ __all__ = [
     "learning_rate_by_complexity",
     "operation_bias",
     "operations_over_epochs",
+    "pareto",
+    "pareto_against_truth",
     "probe_fidelity",
     "prototype_map",
     "prototype_spread",

@@ -174,6 +174,19 @@ class TabularBenchmark:
             )
         return found
 
+    def truth(self, space: SearchSpace, dataset: str | None = None) -> dict[Architecture, float]:
+        """The accuracy in percent of every path of a space, or of those that the table has; see ``paths``.
+
+        Args:
+            space: The space.
+            dataset: Column of the table; None takes the only one.
+
+        Raises:
+            NASError: The table does not fit the space, or has no such column.
+        """
+        accuracy = self.column(dataset)
+        return {path: accuracy[arch] for path, arch in self.paths(space).items()}
+
     def _refuse_missing(self, missing: Sequence[str], wanted: int) -> None:
         if missing:
             raise NASError(

@@ -1,0 +1,136 @@
+"""Search for the whole front of accuracy against cost."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from lightning_nas.errors import NASError
+from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.search.constraints import FeasibleSpace
+from lightning_nas.spaces import Path
+
+ATTEMPTS = 10
+"""Draws per child that is wanted."""
+
+CostName = Literal["params", "macs", "latency"]
+
+
+class NSGA2(SearchAlgorithm):
+    """Evolves a population towards all paths that no other beats in both score and cost.
+
+    Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE Transactions on Evolutionary
+    Computation 2002::
+
+        population = random paths
+        in every generation:
+            children = mutated crossings of winners of tournaments between two,
+                       by front, and within a front by crowding distance
+            population = of population and children the first fronts, and of the last one the least crowded
+
+    The sorting is that of pymoo (extra ``search``). Crossing and mutation are those of ``Evolution``; children are new
+    and feasible, and where none are found within ten attempts each, random paths fill up.
+
+    Args:
+        cost: What is to be low: ``params``, ``macs``, or the ``latency`` of the table that is given as a limit.
+        population_size: Paths that are kept and bred in a generation, at least 2.
+        generations: Those after the first, random one, from 0.
+        mutation_probability: Of a decision to be redrawn, above 0 and at most 1.
+    """
+
+    def __init__(
+        self,
+        cost: CostName = "macs",
+        population_size: int = 50,
+        generations: int = 20,
+        mutation_probability: float = 0.1,
+    ) -> None:
+        require_at_least(2, population_size=population_size)
+        require_at_least(0, generations=generations)
+        if not 0 < mutation_probability <= 1:
+            raise NASError(
+                f"algorithm.mutation_probability is {mutation_probability}: valid are numbers above 0 up to 1"
+            )
+        self.cost: CostName = cost
+        self.population_size = population_size
+        self.generations = generations
+        self.mutation_probability = mutation_probability
+
+    def begin(self, feasible: FeasibleSpace, seed: int) -> None:
+        """No generation yet.
+
+        Raises:
+            NASError: pymoo is not installed, or there is no table of latencies to look at.
+        """
+        super().begin(feasible, seed)
+        try:
+            from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+        except ImportError as error:
+            raise NASError(
+                "algorithm NSGA2 needs pymoo, which is not installed: pip install 'lightning-nas[search]'"
+            ) from error
+        self._survival = RankAndCrowding()
+        self._cost_of = self._cost_function()
+        self._population: Any = None
+        self.generation = 0
+        self._pending: list[Path] = []
+
+    def _cost_function(self) -> Callable[[Path], float]:
+        if self.cost != "latency":
+            return lambda path: float(getattr(self.space.cost(path), self.cost))
+        for constraint in self.feasible.constraints:
+            if constraint.name == "latency":
+                return constraint.value
+        raise NASError("algorithm.cost is latency: give a table of latencies, latency.table")
+
+    @property
+    def budget(self) -> int:
+        """A population for every generation and the first one."""
+        return self.population_size * (1 + self.generations)
+
+    def ask(self, n: int) -> list[Path]:
+        """What is left of the generation, or else the next one."""
+        if not self._pending and self.generation <= self.generations:
+            rng = self.rng(self.generation)
+            if self.generation:
+                self._select()
+            children = self._children(rng) if self.generation else []
+            self._pending = children + self.take_randoms(self.population_size - len(children), rng)
+            self._bred = list(self._pending)
+            self.generation += 1
+        asked, self._pending = self._pending[:n], self._pending[n:]
+        return asked
+
+    def _select(self) -> None:
+        """Children join the population, and the best stay."""
+        from pymoo.core.population import Population
+        from pymoo.core.problem import Problem
+
+        paths = np.empty(len(self._bred), dtype=object)
+        paths[:] = self._bred
+        children = Population.new(
+            path=paths, F=np.array([[-self.scores[path], self._cost_of(path)] for path in self._bred])
+        )
+        merged = children if self._population is None else Population.merge(self._population, children)
+        problem = Problem(n_obj=2)
+        self._population = self._survival.do(
+            problem, merged, n_survive=min(self.population_size, len(merged))
+        )
+
+    def _children(self, rng: np.random.Generator) -> list[Path]:
+        paths: Sequence[Path] = self._population.get("path").tolist()
+        # Lexicographic: a better front first, then the more room around it.
+        keys = list(zip(self._population.get("rank"), -self._population.get("crowding"), strict=True))
+
+        def winner() -> Path:
+            first, second = rng.integers(len(paths), size=2)
+            return paths[int(first if keys[first] <= keys[second] else second)]
+
+        children: list[Path] = []
+        for _ in range(ATTEMPTS * self.population_size):
+            if len(children) == self.population_size:
+                break
+            crossed = self.space.crossover(winner(), winner(), rng)
+            if self.take(child := self.space.mutate(crossed, rng, self.mutation_probability)):
+                children.append(child)
+        return children

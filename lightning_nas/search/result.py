@@ -1,0 +1,119 @@
+"""What a search found, as files."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_nas import plots
+from lightning_nas.files import written_whole
+from lightning_nas.ranking.pareto import pareto_front
+from lightning_nas.search.algorithm import SearchAlgorithm
+from lightning_nas.search.runner import Evaluation
+from lightning_nas.spaces import Chain, SearchSpace
+from lightning_nas.spaces import Path as Architecture
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that a search leaves.
+
+    Attributes:
+        space: Where it searched.
+        record: All that was scored, in that order.
+        top: The best paths and their final scores on all validation images, the best first.
+        measures: More numbers of paths by name, such as a latency.
+        truth: Ground truth of paths in percent, where it is known.
+        settings: What the search was asked for, in plain types.
+        label: What a score is.
+    """
+
+    space: SearchSpace
+    record: Sequence[Evaluation]
+    top: Sequence[tuple[Architecture, float]]
+    measures: Mapping[str, Callable[[Architecture], float]]
+    truth: Mapping[Architecture, float]
+    settings: Mapping[str, Any]
+    label: str = "score"
+
+    def write(self, folder: Path) -> None:
+        """Writes ``search.json``, ``search.csv`` and the figures, each whole or not at all; ``search.json`` last."""
+        rows = [{"evaluation": i, **self._row(e.path, e.score)} for i, e in enumerate(self.record, 1)]
+        plots.save_table(folder / "search.csv", {name: [row[name] for row in rows] for name in rows[0]})
+        for name, figure in self._figures().items():
+            plots.save(figure, folder / f"{name}.png")
+        top = [self._row(path, score) for path, score in self.top]
+        report = {
+            "best": top[0],
+            "top": top,
+            "history": [rows[i] for i in self._improvements()],
+            "evaluations": len(rows),
+            "settings": self.settings,
+        }
+        with written_whole(folder / "search.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+    def _row(self, path: Architecture, score: float) -> dict[str, Any]:
+        cost = self.space.cost(path)
+        row = {"arch": self.space.encode(path), "score": score, "params": cost.params, "macs": cost.macs}
+        row |= {name: measure(path) for name, measure in self.measures.items()}
+        if self.truth:
+            row["ground_truth"] = self.truth.get(path)
+        return row
+
+    def _improvements(self) -> list[int]:
+        """The evaluations that were better than all before them, of those on all images if there are any."""
+        found: list[int] = []
+        final = [i for i, evaluation in enumerate(self.record) if not evaluation.one_batch]
+        for i in final or range(len(self.record)):
+            if not found or self.record[i].score > self.record[found[-1]].score:
+                found.append(i)
+        return found
+
+    def _figures(self) -> dict[str, Any]:
+        outline = self.space.outline(self.top[0][0])
+        cost = self.space.cost(self.top[0][0])
+        title = f"{type(self.space.whole).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
+        if isinstance(outline, Chain):
+            drawing = plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)
+        else:
+            drawing = plots.cells(outline, title)
+        return {
+            "best_so_far": plots.best_so_far([evaluation.score for evaluation in self.record], self.label),
+            "pareto": self._pareto(),
+            "best": drawing,
+        }
+
+    def _pareto(self) -> Any:
+        scored = {evaluation.path: evaluation.score for evaluation in self.record}
+        paths = list(scored)
+        name, cost = next(
+            iter(self.measures.items()), ("macs", lambda path: float(self.space.cost(path).macs))
+        )
+        known = [path for path in paths if path in self.truth]
+        if not known:
+            costs, scores = [cost(path) for path in paths], list(scored.values())
+            return plots.pareto(costs, scores, pareto_front(scores, costs), name, self.label)
+        front = _front(known, scored, cost)
+        true_front = _front([path for path in self.truth if self.space.is_valid(path)], self.truth, cost)
+        scored_points, found, best = (
+            [(cost(path), self.truth[path]) for path in group] for group in (known, front, true_front)
+        )
+        return plots.pareto_against_truth(scored_points, found, best, name)
+
+
+def _front(
+    paths: Sequence[Architecture],
+    values: Mapping[Architecture, float],
+    cost: Callable[[Architecture], float],
+) -> list[Architecture]:
+    front = pareto_front([values[path] for path in paths], [cost(path) for path in paths])
+    return [paths[i] for i in front]
+
+
+def settings_of(algorithm: SearchAlgorithm) -> dict[str, Any]:
+    """Class and arguments of an algorithm."""
+    names = inspect.signature(type(algorithm)).parameters
+    return {"name": type(algorithm).__name__, **{name: getattr(algorithm, name) for name in names}}
