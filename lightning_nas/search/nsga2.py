@@ -93,7 +93,7 @@ class NSGA2(SearchAlgorithm):
         if not self._pending and self.generation <= self.generations:
             rng = self.rng(self.generation)
             if self.generation:
-                self._select()
+                self._select(rng)
             children = self._children(rng) if self.generation else []
             self._pending = children + self.take_randoms(self.population_size - len(children), rng)
             self._bred = list(self._pending)
@@ -101,7 +101,7 @@ class NSGA2(SearchAlgorithm):
         asked, self._pending = self._pending[:n], self._pending[n:]
         return asked
 
-    def _select(self) -> None:
+    def _select(self, rng: np.random.Generator) -> None:
         """Children join the population, and the best stay."""
         from pymoo.core.population import Population
         from pymoo.core.problem import Problem
@@ -112,9 +112,9 @@ class NSGA2(SearchAlgorithm):
             path=paths, F=np.array([[-self.scores[path], self._cost_of(path)] for path in self._bred])
         )
         merged = children if self._population is None else Population.merge(self._population, children)
-        problem = Problem(n_obj=2)
+        # Without a generator of ours pymoo takes one that the time seeds.
         self._population = self._survival.do(
-            problem, merged, n_survive=min(self.population_size, len(merged))
+            Problem(n_obj=2), merged, n_survive=min(self.population_size, len(merged)), random_state=rng
         )
 
     def _children(self, rng: np.random.Generator) -> list[Path]:
