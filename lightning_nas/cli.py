@@ -144,7 +144,6 @@ def _is_buildable(member: object, base: type) -> bool:
 def _hush() -> None:
     """Drops what Lightning says at every start and no user of this command can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
 
 

@@ -1,6 +1,7 @@
 """The Trainer of this framework: Lightning's, with the rules of a run directory, and verbs of its own."""
 
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,10 @@ class NASTrainer(Trainer):
         }
         with quiet():
             trainer = Trainer(default_root_dir=self.default_root_dir, callbacks=[search], **self._flags | own)
-        trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
+        with warnings.catch_warnings():
+            # The sampler of the training has nothing to do here.
+            warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")
+            trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
 
 
 def _with_metrics_file(logger: Logger | Iterable[Logger] | bool | None, root: str) -> list[Logger] | bool:

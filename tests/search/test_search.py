@@ -1,0 +1,375 @@
+"""Searches with a supernet: scores, files, interruptions, ranks."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import short_runs
+import torch
+from toy_space import Toy
+
+from lightning_nas import checkpoint
+from lightning_nas.callbacks import Ranking
+from lightning_nas.cli import main
+from lightning_nas.data import DigitsDataModule
+from lightning_nas.errors import NASError
+from lightning_nas.evaluation import PathEvaluator
+from lightning_nas.module import SupernetModule
+from lightning_nas.samplers import UniformSampler
+from lightning_nas.search import (
+    Boltzmann,
+    Evolution,
+    Exhaustive,
+    Limits,
+    RandomSearch,
+    SearchAlgorithm,
+    Shifting,
+    SupernetScorer,
+)
+from lightning_nas.search.transfer import head
+from lightning_nas.spaces import AutoFormer, NASBench201, NormPolicy, Pooling
+
+SPACE = Toy(layers=4, width=4)
+SMALL: dict[str, Any] = {"population_size": 8, "num_parents": 3, "num_mutations": 4, "num_crossovers": 4}
+ROOT = Path(__file__).parents[2]
+
+
+def evolution(generations: int = 3) -> Evolution:
+    return Evolution(generations=generations, **SMALL)
+
+
+def data(**options: Any) -> DigitsDataModule:
+    return short_runs.digits(**{"val_size": 100, "eval_batch_size": 40, **options})
+
+
+def search(
+    root: Path, module: SupernetModule | None = None, *callbacks: Any, **options: Any
+) -> dict[str, Any]:
+    """What ``search.json`` says."""
+    trainer = short_runs.trainer(root, *callbacks)
+    trainer.search(module or short_runs.supernet_module(SPACE), data(), **{"seed": 0, **options})
+    found: dict[str, Any] = json.loads((root / "search" / "search.json").read_text())
+    return found
+
+
+def rows(root: Path) -> list[dict[str, str]]:
+    return short_runs.table(root / "search" / "search.csv")
+
+
+def one_by_one(module: SupernetModule, archs: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Accuracy and loss as the slowest evaluation gives them."""
+    loader, accuracies, losses = data().val_dataloader(), [], []
+    module.eval()
+    for arch in archs:
+        with torch.no_grad():
+            outputs = [(module(x, module.space.decode(arch)), y) for x, y in loader]
+        logits, labels = torch.cat([o for o, _ in outputs]), torch.cat([y for _, y in outputs])
+        accuracies.append(100 * (logits.argmax(1) == labels).double().mean().item())
+        losses.append(torch.nn.functional.cross_entropy(logits, labels).item())
+    return accuracies, losses
+
+
+@pytest.mark.parametrize("score", ["accuracy", "loss"])
+def test_scores_are_those_of_a_validation(tmp_path: Path, score: str) -> None:
+    module = short_runs.supernet_module(SPACE)
+    found = search(tmp_path, module, algorithm=evolution(), score=score)
+    archs = [row["arch"] for row in rows(tmp_path)]
+    assert len(archs) == len(set(archs)) == found["evaluations"] == 32
+    accuracies, losses = one_by_one(module, archs)
+    wanted = accuracies if score == "accuracy" else [-loss for loss in losses]
+    assert [float(row["score"]) for row in rows(tmp_path)] == pytest.approx(wanted, abs=1e-5)
+    assert found["best"]["score"] == pytest.approx(max(wanted), abs=1e-5)
+    assert [row["score"] for row in found["top"]] == pytest.approx(
+        sorted(wanted, reverse=True)[:10], abs=1e-5
+    )
+    cost = module.space.cost(module.space.decode(found["best"]["arch"]))
+    assert (found["best"]["params"], found["best"]["macs"]) == (cost.params, cost.macs)
+    history = [row["score"] for row in found["history"]]
+    assert history == sorted(set(history))
+    assert found["settings"]["seed"] == 0
+    assert found["settings"]["algorithm"]["name"] == "Evolution"
+    for name in ("best_so_far", "pareto", "best"):
+        assert (tmp_path / "search" / f"{name}.png").stat().st_size > 10_000
+    assert not (tmp_path / "search" / "search.partial").exists()
+
+
+def test_statistics_are_recalibrated_where_validation_does(tmp_path: Path) -> None:
+    space = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4))
+    module = short_runs.supernet_module(space, norm=NormPolicy(running_stats=True))
+    found = search(tmp_path, module, Ranking(recalibrate=60), algorithm=Exhaustive())
+    trainer = short_runs.trainer(tmp_path / "validated", Ranking(recalibrate=60))
+    trainer.validate(module, datamodule=data(), verbose=False)
+    ranking = {
+        row["arch"]: float(row["accuracy"])
+        for row in short_runs.table(tmp_path / "validated" / "ranking.csv")
+    }
+    scores = {row["arch"]: float(row["score"]) for row in rows(tmp_path)}
+    assert scores == {arch: ranking[arch] for arch in scores}
+    assert found["best"]["score"] == max(ranking.values())
+
+
+def test_ground_truth_stands_beside_what_was_found(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    archs = [SPACE.encode(path) for path in SPACE]
+    table.write_text("arch,digits\n" + "".join(f"{arch},{i}\n" for i, arch in enumerate(archs)))
+    found = search(tmp_path, None, Ranking(benchmark=str(table)), algorithm=evolution())
+    assert found["best"]["ground_truth"] == archs.index(found["best"]["arch"])
+    assert all(float(row["ground_truth"]) == archs.index(row["arch"]) for row in rows(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("make", "shifting", "question"),
+    [
+        (evolution, None, 2),
+        (lambda: Boltzmann(evaluations=30, num_rescored=5), None, 17),
+        (evolution, Shifting(steps=2, lr=0.05), 13),
+        (evolution, Shifting(steps=2, lr=0.05, accumulate=True), 2),
+    ],
+    ids=["evolution", "boltzmann", "shifting", "shifting_by_generation"],
+)
+def test_an_interrupted_search_continues_exactly(
+    make: Callable[[], SearchAlgorithm],
+    shifting: Shifting | None,
+    question: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    straight = search(tmp_path / "straight", algorithm=make(), shifting=shifting)
+    prepare = SupernetScorer.prepare
+    monkeypatch.setattr(SupernetScorer, "prepare", interrupted(prepare, question))
+    with pytest.raises(SystemExit, match="the same command continues"):
+        search(tmp_path / "parts", algorithm=make(), shifting=shifting)
+    assert (tmp_path / "parts" / "search" / "search.partial").exists()
+    monkeypatch.setattr(SupernetScorer, "prepare", prepare)
+    assert search(tmp_path / "parts", algorithm=make(), shifting=shifting) == straight
+    assert rows(tmp_path / "parts") == rows(tmp_path / "straight")
+
+
+def interrupted(prepare: Callable[..., None], question: int) -> Callable[..., None]:
+    left = iter(range(question, -1, -1))
+
+    def wrapped(scorer: Any, paths: Any) -> None:
+        if next(left) == 0:
+            raise KeyboardInterrupt
+        prepare(scorer, paths)
+
+    return wrapped
+
+
+def test_shifting_trains_a_copy_as_sgd_would(tmp_path: Path) -> None:
+    """The first path of the search, against a loop written here."""
+    module, again = short_runs.supernet_module(SPACE), short_runs.supernet_module(SPACE)
+    shifting = Shifting(steps=3, lr=0.1, momentum=0.9, weight_decay=0.01, label_smoothing=0.1)
+    found = search(tmp_path, module, algorithm=RandomSearch(1), shifting=shifting)
+    path = again.space.decode(found["best"]["arch"])
+    decayed = {name for name, p in again.named_parameters() if p.ndim > 1}
+    velocity: dict[str, torch.Tensor] = {}
+    for (images, labels, _), _ in zip(data().train_dataloader(), range(3), strict=False):
+        again.zero_grad()
+        torch.nn.functional.cross_entropy(again(images, path), labels, label_smoothing=0.1).backward()
+        with torch.no_grad():
+            for name, p in again.named_parameters():
+                if p.grad is not None:
+                    gradient = p.grad + 0.01 * p * (name in decayed)
+                    velocity[name] = gradient if name not in velocity else 0.9 * velocity[name] + gradient
+                    p.sub_(0.1 * velocity[name])
+    for name, p in module.named_parameters():
+        torch.testing.assert_close(p, again.get_parameter(name), rtol=1e-5, atol=1e-7)
+
+
+def test_shifting_by_generation_takes_one_step_of_the_mean_loss(tmp_path: Path) -> None:
+    module, again = short_runs.supernet_module(SPACE), short_runs.supernet_module(SPACE)
+    shifting = Shifting(steps=1, lr=0.1, momentum=0.0, weight_decay=0.0, label_smoothing=0.0, accumulate=True)
+    search(tmp_path, module, algorithm=RandomSearch(4), shifting=shifting)
+    paths = [again.space.decode(row["arch"]) for row in rows(tmp_path)]
+    for (images, labels, _), path in zip(data().train_dataloader(), paths, strict=True):
+        (torch.nn.functional.cross_entropy(again(images, path), labels) / 4).backward()
+    with torch.no_grad():
+        for p in again.parameters():
+            p.sub_(0.1 * (torch.zeros_like(p) if p.grad is None else p.grad))
+    for name, p in module.named_parameters():
+        torch.testing.assert_close(p, again.get_parameter(name), rtol=1e-5, atol=1e-7)
+
+
+def test_the_best_are_scored_anew_with_the_final_weights(tmp_path: Path) -> None:
+    module = short_runs.supernet_module(SPACE)
+    found = search(tmp_path, module, algorithm=evolution(), shifting=Shifting(steps=2, lr=0.1))
+    archs = [row["arch"] for row in found["top"]]
+    accuracies, _ = one_by_one(module, archs)
+    assert [row["score"] for row in found["top"]] == pytest.approx(accuracies)
+    during = {row["arch"]: float(row["score"]) for row in rows(tmp_path)}
+    assert [during[arch] for arch in archs] != accuracies
+
+
+def test_shifting_refuses_what_it_cannot_train(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="use Evolution"):
+        search(tmp_path, algorithm=Boltzmann(), shifting=Shifting())
+    with pytest.raises(NASError, match="only shifting trains it"):
+        search(tmp_path, transfer=True)
+    wrong: list[dict[str, Any]] = [{"steps": 0}, {"lr": 0.0}, {"label_smoothing": 1.0}]
+    for options in wrong:
+        with pytest.raises(NASError, match=f"shifting.{next(iter(options))}"):
+            Shifting(**options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs."""
+    root = tmp_path_factory.mktemp("trained")
+    trainer = short_runs.trainer(root, UniformSampler(seed=0), Ranking(), max_epochs=2, limit_val_batches=0)
+    trainer.fit(short_runs.supernet_module(SPACE), datamodule=data())
+    return root
+
+
+def test_the_checkpoint_is_searched_and_left_alone(trained: Path, tmp_path: Path) -> None:
+    before = (trained / "last.ckpt").read_bytes()
+    options: dict[str, Any] = {"algorithm": evolution(), "ckpt_path": str(trained / "last.ckpt")}
+    search(tmp_path / "plain", **options)
+    search(tmp_path / "shifted", **options, shifting=Shifting(steps=1, lr=0.1))
+    assert (trained / "last.ckpt").read_bytes() == before
+    supernet = checkpoint.load_supernet(trained / "last.ckpt")
+    evaluator = PathEvaluator(
+        supernet.eval(), [supernet.space.decode(row["arch"]) for row in rows(tmp_path / "plain")]
+    )
+    for number, (images, labels) in enumerate(data().val_dataloader()):
+        with torch.no_grad():
+            evaluator.update(images, labels, number)
+    assert evaluator.scores().accuracy.tolist() == [float(row["score"]) for row in rows(tmp_path / "plain")]
+
+
+def test_a_supernet_is_transferred_but_for_its_classifier(trained: Path, tmp_path: Path) -> None:
+    module = short_runs.supernet_module(SPACE)
+    fresh = {name: value.clone() for name, value in module.supernet.state_dict().items()}
+    options: dict[str, Any] = {
+        "ckpt_path": str(trained / "last.ckpt"),
+        "transfer": True,
+        "algorithm": RandomSearch(1),
+    }
+    search(tmp_path, module, **options, shifting=Shifting(steps=1, lr=1e-30, weight_decay=0.0))
+    learned = checkpoint.load_supernet(trained / "last.ckpt").state_dict()
+    for name, value in module.supernet.state_dict().items():
+        assert torch.equal(value, (fresh if name.startswith("head.") else learned)[name]), name
+    with pytest.raises(NASError, match="only the number of classes"):
+        search(tmp_path, short_runs.supernet_module(Toy(layers=5)), **options, shifting=Shifting())
+    with pytest.raises(NASError, match="needs the checkpoint"):
+        search(tmp_path, transfer=True, shifting=Shifting())
+
+
+@pytest.mark.parametrize(
+    ("space", "names"),
+    [
+        (NASBench201(channels=2, cells=1), {"layers.6.4.weight", "layers.6.4.bias"}),
+        (AutoFormer(), {"head.classifier.weight", "head.classifier.bias"}),
+        (SPACE, {"head.weight", "head.bias"}),
+    ],
+    ids=["nb201", "autoformer", "toy"],
+)
+def test_the_classifier_is_what_depends_on_the_classes(space: Any, names: set[str]) -> None:
+    assert head(space) == names
+
+
+def test_results_of_another_search_are_not_replaced(tmp_path: Path) -> None:
+    first = search(tmp_path, algorithm=evolution())
+    assert search(tmp_path, algorithm=evolution()) == first
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"algorithm": RandomSearch(5)}, "algorithm"),
+        ({"algorithm": evolution(), "seed": 1}, "seed 0, but now seed is 1"),
+        ({"algorithm": evolution(), "limits": Limits(max_params=600)}, "limits"),
+        (
+            {
+                "algorithm": evolution(),
+                "module": short_runs.supernet_module(SPACE, norm=NormPolicy(affine=True)),
+            },
+            "weights",
+        ),
+    ]
+    for options, said in cases:
+        if "module" in options:
+            with torch.no_grad():
+                next(options["module"].parameters()).zero_()
+        with pytest.raises(NASError, match=said):
+            search(tmp_path, **options)
+    assert search(tmp_path, algorithm=evolution()) == first
+
+
+def test_impossible_limits_and_folders_are_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DigitsDataModule, "open_splits", lambda _: pytest.fail("the images were read"))
+    with pytest.raises(NASError, match="no path has params at most 1: the nearest"):
+        search(tmp_path, limits=Limits(max_params=1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NASError, match=r"out is .* where nothing can be written: Not a directory"):
+        search(tmp_path, out=str(tmp_path / "file" / "folder"))
+    with pytest.raises(NASError, match="100000 can be looked at"):
+        search(tmp_path, short_runs.supernet_module(Toy(layers=12)), algorithm=Exhaustive())
+
+
+# ------------------------------------------------------------------------------------------ command line
+
+
+@pytest.mark.slow
+def test_every_config_of_a_search_runs(tmp_path: Path) -> None:
+    common = [
+        "-c",
+        str(ROOT / "configs/spaces/nasbench201_small.yaml"),
+        "-c",
+        str(ROOT / "configs/data/digits.yaml"),
+    ]
+    common += [
+        "--data.train_size",
+        "100",
+        "--data.val_size",
+        "20",
+        "--data.eval_batch_size",
+        "20",
+        "--data.batch_size",
+        "20",
+    ]
+    common += ["--trainer.default_root_dir", str(tmp_path), "--trainer.enable_progress_bar", "false"]
+    main(["fit", *common, "--trainer.max_epochs", "1", "--ranking.paths", "1"])
+    part = ["-c", str(tmp_path / "config.yaml"), "--ckpt_path", "last", "--limits.max_macs", "60000"]
+    short = {
+        "evolution": "--algorithm.generations=1",
+        "shifting": "--algorithm.generations=0",
+        "boltzmann": "--algorithm.evaluations=20",
+        "aging_evolution": "--algorithm.evaluations=60",
+        "nsga2": "--algorithm.generations=1",
+    }
+    files = sorted((ROOT / "configs" / "search").glob("*.yaml"))
+    assert short.keys() <= {file.stem for file in files}
+    for file in files:
+        out = tmp_path / file.stem
+        more = [short[file.stem]] if file.stem in short else []
+        more += ["--shifting.steps=1"] if file.stem == "shifting" else []
+        main(["search", *part, "-c", str(file), *more, "--out", str(out)])
+        found = json.loads((out / "search.json").read_text())
+        assert 0 < found["best"]["macs"] <= 60000
+        with (out / "search.csv").open(newline="") as table:
+            assert len(list(csv.DictReader(table))) == found["evaluations"]
+
+
+def test_mistakes_on_the_command_line_are_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trained: Path
+) -> None:
+    common = [
+        "search",
+        "-c",
+        str(ROOT / "configs/spaces/pooling_small.yaml"),
+        "-c",
+        str(ROOT / "configs/data/digits.yaml"),
+    ]
+    common += ["--trainer.default_root_dir", str(tmp_path)]
+    for more, said in (
+        (["--algorithm", "Evolutoin"], "--algorithm is 'Evolutoin': valid are AgingEvolution, Boltzmann"),
+        (["--ckpt_path", "last"], "there is no"),
+        ([], "the checkpoint holds the space toy_space.Toy"),
+        (["--limits.max_macs", "10"], "no path has macs at most 10: the nearest"),
+        (["--algorithm", "RandomSearch", "--algorithm.evaluations", "0"], "algorithm.evaluations is 0"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*common, "--ckpt_path", str(trained / "last.ckpt"), *more])
+        assert said in f"{end.value.code} {capsys.readouterr().err}"
