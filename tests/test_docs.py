@@ -79,6 +79,7 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "validate",
         "predict",
         "groundtruth",
+        "search",
         "submit",
     }
 
@@ -94,6 +95,15 @@ def test_commands_of_the_page_on_wandb_are_understood(
     logger = yaml.safe_load(configuration(run))["trainer"]["logger"]
     assert logger["class_path"].endswith("WandbRun")
     assert logger["init_args"]["offline"]
+
+
+def test_commands_of_the_page_on_search_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(tmp_path, monkeypatch)
+    found = commands(ROOT / "docs" / "search.md")
+    assert [args[0] for args in found] == ["fit", "search", "search"]
+    understand(found, tmp_path)
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ SCRIPTS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.nam
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_quick_run(script: Path, tmp_path: Path) -> None:
+def test_quick_run(script: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if script.stem == "search":
+        request.getfixturevalue("data_root")
     if script.stem == "data":
         with ffcv_imports():
             import ffcv  # noqa: F401
@@ -38,6 +40,6 @@ def test_quick_run(script: Path, tmp_path: Path) -> None:
 
 
 def test_there_are_scripts_to_test() -> None:
-    assert {"data", "density", "evaluation", "samplers", "spaces", "training_step"} <= {
+    assert {"data", "density", "evaluation", "samplers", "search", "spaces", "training_step"} <= {
         path.stem for path in SCRIPTS
     }

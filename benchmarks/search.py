@@ -1,0 +1,96 @@
+"""How many paths a search scores until it has found one of the best half percent.
+
+The ground truth itself is the score, so no supernet stands in between. A path counts when it is asked for, also by
+Boltzmann, which visits paths again and again: there the unit is a batch of images. Exhaustive search has no seed.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Figure, parser, report
+from lightning_nas.errors import NASError
+from lightning_nas.ranking import TabularBenchmark
+from lightning_nas.search import (
+    NSGA2,
+    AgingEvolution,
+    Boltzmann,
+    Evolution,
+    Exhaustive,
+    FeasibleSpace,
+    RandomSearch,
+    SearchAlgorithm,
+)
+from lightning_nas.spaces import NASBench201, NASBenchMacro, SearchSpace
+from lightning_nas.spaces import Path as Architecture
+
+SHARE = 0.005
+SEEDS = 20
+# Budgets beyond what anything here needs.
+ALGORITHMS: dict[str, Callable[[], SearchAlgorithm]] = {
+    "exhaustive": Exhaustive,
+    "random": lambda: RandomSearch(evaluations=20_000),
+    "evolution": lambda: Evolution(generations=200),
+    "aging_evolution": lambda: AgingEvolution(evaluations=10_000),
+    "boltzmann": lambda: Boltzmann(evaluations=5000),
+    "nsga2": lambda: NSGA2(generations=200),
+}
+SPACES: dict[str, tuple[SearchSpace, str]] = {
+    "nasbench201": (NASBench201(), "nasbench201.csv"),
+    "macro": (NASBenchMacro(), "nasbench_macro.csv"),
+}
+
+
+def truth_of(space: str, folder: Path) -> dict[Architecture, float]:
+    """CIFAR-10 accuracies of all paths."""
+    description, file = SPACES[space]
+    return TabularBenchmark.read(folder / file).truth(description, "cifar10")
+
+
+def threshold(truth: Mapping[Architecture, float]) -> float:
+    """What the worst of the best half percent reaches."""
+    return float(np.sort(list(truth.values()))[-int(SHARE * len(truth))])
+
+
+def evaluations(
+    algorithm: SearchAlgorithm, space: SearchSpace, truth: Mapping[Architecture, float], seed: int
+) -> int:
+    """The paths that are scored until one of the best is."""
+    good, asked = threshold(truth), 0
+    algorithm.begin(FeasibleSpace(space), seed)
+    while paths := algorithm.ask(100):
+        for path in paths:
+            asked += 1
+            if truth[path] >= good:
+                return asked
+        algorithm.tell(paths, [truth[path] for path in paths])
+    raise RuntimeError(f"{type(algorithm).__name__} found none with seed {seed} and {asked} paths")
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    known = os.environ.get("LIGHTNING_NAS_DATA")
+    arguments.add_argument(
+        "--tables",
+        type=Path,
+        default=Path(known) / "benchmarks" if known else None,
+        help="folder of nasbench201.csv and nasbench_macro.csv, as fetch-benchmark writes them",
+    )
+    given = arguments.parse_args()
+    if given.tables is None:
+        raise NASError("--tables is not given: the folder of nasbench201.csv and nasbench_macro.csv")
+    figures: list[Figure] = []
+    for space, (description, _) in SPACES.items():
+        truth = truth_of(space, given.tables)
+        for name, make in ALGORITHMS.items():
+            seeds = range(1 if name == "exhaustive" else 4 if given.quick else SEEDS)
+            counts = [evaluations(make(), description, truth, seed) for seed in seeds]
+            figures.append(Figure(f"{space}.{name}.median_evaluations", counts, "paths"))
+            figures.append(Figure(f"{space}.{name}.worst_evaluations", [max(counts)], "paths"))
+    report(figures, given.json)
+
+
+if __name__ == "__main__":
+    main()
