@@ -10,6 +10,7 @@ import photographs
 import pytest
 import yaml
 
+from lightning_nas import config
 from lightning_nas.cli import main
 from lightning_nas.commands import COMMANDS
 from lightning_nas.spaces import Pooling
@@ -63,7 +64,8 @@ def understand(found: list[list[str]], folder: Path) -> None:
             # Later commands begin with the configuration that this run keeps.
             run = folder / args[args.index("--trainer.default_root_dir") + 1]
             run.mkdir(parents=True, exist_ok=True)
-            (run / "config.yaml").write_text(text)
+            kept = {key: value for key, value in yaml.safe_load(text).items() if key in config.KEYS}
+            (run / "config.yaml").write_text(yaml.safe_dump(kept))
 
 
 def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
