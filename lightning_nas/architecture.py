@@ -1,11 +1,14 @@
-"""Architectures as users name them on the command line."""
+"""Architectures as users name them on the command line, and as they see them."""
 
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from lightning_nas import plots
 from lightning_nas.errors import NASError
+from lightning_nas.spaces import Chain, SearchSpace
 from lightning_nas.spaces import Path as Architecture
-from lightning_nas.spaces import SearchSpace
 
 
 def named(space: SearchSpace, arch: str) -> Architecture:
@@ -31,3 +34,13 @@ def _best(file: Path) -> str:
             f"arch is {str(file)!r}, but that file has no best.arch, as search.json has"
         ) from error
     return str(best)
+
+
+def draw(space: SearchSpace, path: Architecture) -> Figure:
+    """A drawing of ``path``, with its cost in the title."""
+    cost = space.cost(path)
+    title = f"{type(space).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
+    outline = space.outline(path)
+    if isinstance(outline, Chain):
+        return plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)
+    return plots.cells(outline, title)

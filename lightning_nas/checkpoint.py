@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -180,6 +180,38 @@ def digest(module: nn.Module) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
+
+
+class Facts(NamedTuple):
+    """What a checkpoint says of itself.
+
+    Attributes:
+        space: Whose paths were trained, with the data that it was built for.
+        norm: Batch-norm of the supernet or network.
+        arch: The architecture of a network alone; None where a supernet is held.
+        classes: What the labels mean; None where the data did not say so.
+    """
+
+    space: SearchSpace
+    norm: NormPolicy
+    arch: str | None
+    classes: tuple[str, ...] | None
+
+
+def facts(path: Path) -> Facts:
+    """What a checkpoint says of itself, without its weights.
+
+    Raises:
+        NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
+    """
+    found = _description(read(path), f"ckpt_path {str(path)!r}")
+    classes = found.get("classes")
+    return Facts(
+        _space(found),
+        NormPolicy(**found["norm"]),
+        found.get("arch"),
+        None if classes is None else tuple(classes),
+    )
 
 
 def _description(loaded: dict[str, Any], name: str) -> dict[str, Any]:

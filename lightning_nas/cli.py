@@ -126,10 +126,9 @@ def _require_known_classes(args: list[str]) -> None:
     Raises:
         NASError: A class is given by its bare name, and the package has none for this flag under it.
     """
-    is_command = args[:1] and args[0] in commands.COMMANDS
     for flag, value in itertools.pairwise(args):
-        # Anything else is a class path, a file or a dictionary. Commands have folders as their data.
-        if flag not in CLASSES or not value.isidentifier() or (is_command and flag != "--space"):
+        # Anything else is a class path, a file or a dictionary. The data of convert is a folder.
+        if flag not in CLASSES or not value.isidentifier() or (args[0], flag) == ("convert", "--data"):
             continue
         module, base = CLASSES[flag]
         known = [name for name in sorted(module.__all__) if _is_buildable(getattr(module, name), base)]

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     CLUSTER = 13
     COMPRESS = 14
     SEARCH = 15
+    EXAMPLE = 16
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Verbs of the command line that need neither a model nor data: plain functions, one file each."""
+"""Verbs of the command line that need no trainer: plain functions, one file each."""
 
 import inspect
 import itertools
@@ -7,26 +7,43 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+import yaml
 from jsonargparse import auto_cli
 
 from lightning_nas.commands.convert import convert
 from lightning_nas.commands.describe import describe
 from lightning_nas.commands.ensemble import ensemble
+from lightning_nas.commands.export import export
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.rank import rank
 from lightning_nas.commands.submit import submit
+from lightning_nas.data import ImageDataModule
+from lightning_nas.errors import NASError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "describe": describe,
     "ensemble": ensemble,
+    "export": export,
     "fetch-benchmark": fetch_benchmark,
     "rank": rank,
     "submit": submit,
 }
 """The function of every verb. Its keyword-only parameters are options, the others positional."""
 
-__all__ = ["COMMANDS", "convert", "describe", "ensemble", "fetch_benchmark", "rank", "run", "submit"]
+CONFIG = ("-c", "--config")
+
+__all__ = [
+    "COMMANDS",
+    "convert",
+    "describe",
+    "ensemble",
+    "export",
+    "fetch_benchmark",
+    "rank",
+    "run",
+    "submit",
+]
 
 
 def run(verb: str, args: Sequence[str]) -> None:
@@ -38,6 +55,8 @@ def run(verb: str, args: Sequence[str]) -> None:
         args = _gathered(args)
     if positional and positional[0].annotation == list[str]:
         args = _divided(args)
+    if any(parameter.annotation == ImageDataModule | None for parameter in parameters):
+        args = _with_data_of_configs(args)
     switches = {f"--{parameter.name}" for parameter in parameters if parameter.annotation is bool}
     auto_cli(
         function,
@@ -60,6 +79,31 @@ def _divided(args: Sequence[str]) -> list[str]:
     if {"-h", "--help"} & set(options):
         return ["--help"]
     return [json.dumps(args[len(options) + 1 :]), *options]
+
+
+def _with_data_of_configs(args: Sequence[str]) -> list[str]:
+    """The arguments with the key ``data`` of configs in their place: those of runs have much more.
+
+    Raises:
+        NASError: A config is missing, no YAML, or says nothing of data.
+    """
+    preceding = ["", *args[:-1]]
+    return [
+        _data_of(Path(arg)) if option in CONFIG else "--config" if arg in CONFIG else arg
+        for option, arg in zip(preceding, args, strict=True)
+    ]
+
+
+def _data_of(config: Path) -> str:
+    if not config.is_file():
+        raise NASError(f"-c is {str(config)!r}, but there is no such file")
+    try:
+        keys = yaml.safe_load(config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NASError(f"-c is {str(config)!r}, which is no YAML") from error
+    if not isinstance(keys, dict) or not keys.get("data"):
+        raise NASError(f"-c is {str(config)!r}, which has no key data: the checkpoint says all else")
+    return json.dumps({"data": keys["data"]})
 
 
 def _with_underscores(arg: str) -> str:

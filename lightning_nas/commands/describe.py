@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-from lightning_nas import plots
+from lightning_nas import architecture, plots
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.ranking import TabularBenchmark
-from lightning_nas.spaces import Chain, ListedSpace, SearchSpace
+from lightning_nas.spaces import ListedSpace, SearchSpace
 from lightning_nas.spaces import Path as Architecture
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -41,23 +39,13 @@ def describe(
             raise NASError(f"out is {str(out)!r}: a drawing is one of {', '.join(FORMATS)}")
         del lines["example"]
         lines |= _architecture(space, path) | _ground_truth(benchmark, space, path)
-        plots.save(draw(space, path), out)
+        plots.save(architecture.draw(space, path), out)
         lines["drawing"] = str(out)
     elif benchmark is not None or out is not None:
         raise NASError("arch is not given: benchmark and out need the architecture that they are about")
     width = max(map(len, lines))
     for name, value in lines.items():
         print(f"{name:{width}}  {value}")
-
-
-def draw(space: SearchSpace, path: Architecture) -> Figure:
-    """A drawing of ``path``, with its cost in the title."""
-    cost = space.cost(path)
-    title = f"{type(space).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
-    outline = space.outline(path)
-    if isinstance(outline, Chain):
-        return plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)
-    return plots.cells(outline, title)
 
 
 def _range(numbers: tuple[int, ...]) -> str:

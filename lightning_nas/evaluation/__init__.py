@@ -3,7 +3,7 @@
 from lightning_nas.evaluation.evaluator import PathEvaluator
 from lightning_nas.evaluation.partial import PartialScores
 from lightning_nas.evaluation.progress import track
-from lightning_nas.evaluation.recalibration import Calibration
+from lightning_nas.evaluation.recalibration import Calibration, measure
 from lightning_nas.evaluation.scores import PathScores, Scores
 from lightning_nas.evaluation.selection import select_paths
 
@@ -13,6 +13,7 @@ __all__ = [
     "PathEvaluator",
     "PathScores",
     "Scores",
+    "measure",
     "select_paths",
     "track",
 ]

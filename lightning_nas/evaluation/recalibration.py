@@ -4,7 +4,7 @@ Running statistics of a supernet mix those of all paths that were trained. So ev
 statistics of its own, measured on training images (Guo et al., Single Path One-Shot NAS, ECCV 2020, Sec. 3.4).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,11 +15,30 @@ from lightning_nas.errors import NASError
 from lightning_nas.spaces import Path, Supernet
 
 
+@torch.no_grad()
+def measure(layers: Sequence[_BatchNorm], run: Callable[[Tensor], object], batches: Sequence[Tensor]) -> None:
+    """Sets the running statistics of layers to those of some images: the plain mean of those of the batches.
+
+    A cumulative average; the released code of SPOS averages exponentially over 200 batches, that of Once-for-All takes
+    the plain mean too.
+
+    Args:
+        layers: With running statistics; in evaluation mode afterwards.
+        run: Runs the network that has them, in evaluation mode otherwise, on images.
+        batches: Normalised images (N x C x H x W), at least one batch.
+    """
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a cumulative average
+        layer.training = True
+    for images in batches:
+        run(images)
+    for layer in layers:
+        layer.training = False
+
+
 class Calibration:
     """Measures the batch-norm statistics of paths, and lends them to the supernet.
-
-    A layer's statistics are the plain mean of those of the batches (a cumulative average; the released code of
-    SPOS averages exponentially over 200 batches, that of Once-for-All takes the plain mean too).
 
     Args:
         supernet: With running statistics.
@@ -63,17 +82,9 @@ class Calibration:
                 layer.momentum = momentum
                 layer.training = training
 
-    @torch.no_grad()
     def _measure(self, path: Path) -> list[tuple[int, Tensor, Tensor]]:
         """For every layer that the path uses, its number, mean and variance."""
-        for layer in self._layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # a cumulative average
-            layer.training = True
-        for images in self._batches:
-            self._supernet(images, path)
-        for layer in self._layers:
-            layer.training = False
+        measure(self._layers, lambda images: self._supernet(images, path), self._batches)
         return [
             (number, *(statistic.clone() for statistic in _state(layer)[:2]))  # type: ignore[misc]
             for number, layer in enumerate(self._layers)

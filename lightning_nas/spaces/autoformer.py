@@ -281,7 +281,8 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (N x C x H x W) to tokens (N x T x embed)."""
         patches = self.projection(x).flatten(2).transpose(1, 2)
-        return torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1) + self.positions
+        # A program for any number of images asks for the shape: the length is a number of this call.
+        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches], dim=1) + self.positions
 
 
 class TransformerLayer(nn.Module):

@@ -50,7 +50,7 @@ def _strided(layer: nn.Module, x: Tensor, stride: int) -> Tensor:
     """A ``conv_norm``, run at another stride than it was built with."""
     conv, norm = cast(nn.Sequential, layer)
     assert isinstance(conv, nn.Conv2d)
-    return cast(Tensor, norm(F.conv2d(x, conv.weight, stride=stride, padding=conv.padding)))
+    return cast(Tensor, norm(F.conv2d(x, conv.weight, conv.bias, stride=stride, padding=conv.padding)))
 
 
 def _shortcut_layers(in_channels: int, out_channels: int, norm: NormPolicy) -> nn.Module:
