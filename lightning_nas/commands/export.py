@@ -65,7 +65,7 @@ def export(
     if report.accuracy is not None and data is not None:
         print(f"accuracy: {report.accuracy:.2f} % on the test split of {data.name}")
     if fold_batch_norm:
-        print(f"batch-norm: {report.folded} of {report.batch_norms} layers folded into convolutions")
+        print(f"batch-norm: {card.folding(report)}")
     print(f"model card: {shipping.beside(out, '.md')}")
 
 

@@ -83,7 +83,8 @@ def _facts(exported: Exported, report: Report, to: str, origin: str) -> Iterator
     yield "Multiply-adds", f"{cost.macs:,} per image"
     yield "Accuracy", _accuracy(exported, report)
     yield "Latency", latency(report)
-    yield "Batch-norm", f"{report.folded} of {report.batch_norms} layers folded into convolutions"
+    if report.folded:
+        yield "Batch-norm", folding(report)
     yield "Largest difference from PyTorch", f"{report.difference:.1e}"
 
 
@@ -92,6 +93,11 @@ def latency(report: Report) -> str:
     threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{1e3 * report.latency:.2f} ms for one image, in {threads} of a CPU ({platform.machine()}, {capability})"
+
+
+def folding(report: Report) -> str:
+    """How much batch-norm was folded."""
+    return f"{report.folded} of {report.batch_norms} layers folded into convolutions"
 
 
 def _accuracy(exported: Exported, report: Report) -> str:

@@ -31,6 +31,15 @@ class Normalisation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def describe(self) -> dict[str, Any]:
+        """The same in plain types."""
+        return {"data": self.data, "mean": list(self.mean), "std": list(self.std)}
+
+    @staticmethod
+    def from_description(found: dict[str, Any]) -> "Normalisation":
+        """What ``describe`` described."""
+        return Normalisation(found["data"], tuple(found["mean"]), tuple(found["std"]))
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -63,7 +72,7 @@ class Exported:
             "input": {
                 "name": INPUT,
                 "shape": ["N", self.space.in_channels, self.space.image_size, self.space.image_size],
-                "normalisation": None if self.normalisation is None else vars(self.normalisation).copy(),
+                "normalisation": None if self.normalisation is None else self.normalisation.describe(),
             },
             "output": {"name": OUTPUT, "shape": ["N", self.space.num_classes]},
             "classes": None if self.classes is None else list(self.classes),
@@ -95,9 +104,5 @@ class Exported:
             norm,
             space.build_standalone(path, norm=norm).eval(),
             None if found["classes"] is None else tuple(found["classes"]),
-            None
-            if normalisation is None
-            else Normalisation(
-                normalisation["data"], tuple(normalisation["mean"]), tuple(normalisation["std"])
-            ),
+            None if normalisation is None else Normalisation.from_description(normalisation),
         )

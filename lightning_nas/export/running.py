@@ -41,8 +41,8 @@ def example(space: SearchSpace) -> Tensor:
 def difference(run: Run, network: nn.Module, space: SearchSpace) -> float:
     """The largest difference between the logits of an exported network and of the one in PyTorch.
 
-    Of random images in a batch, and of each of them alone. Logits above 1 are compared relative to the largest of
-    them, because so large are the steps of their numbers.
+    Of random images in a batch, and of each of them alone. Where logits are above 1 it is relative to the largest,
+    because rounding is.
 
     Raises:
         NASError: It is above 1e-4, or no number.
