@@ -108,7 +108,7 @@ def main(args: ArgsType = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={
-                "description": "Train, rank and measure one-shot supernets. Verbs without model and data have a help of "
+                "description": "Train, rank and measure one-shot supernets. Verbs without a trainer have a help of "
                 f"their own: {', '.join(commands.COMMANDS)}.",
                 "allow_abbrev": False,
             },

@@ -6,9 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
+import exports
 import photographs
 import pytest
 import yaml
+from space_checks import CONFIGS, small_space
 
 from lightning_nas import config
 from lightning_nas.cli import main
@@ -73,9 +75,12 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
     found = commands(ROOT / "README.md")
     photographs.write(tmp_path / "datasets" / "imagenet", suffix=".jpg")
     pretend_validated(tmp_path / "runs" / "density")
+    # Of untrained weights, which are shipped as trained ones are.
+    exports.write_supernet(tmp_path / "runs/density/last.ckpt", small_space(CONFIGS / "pooling_small.yaml"))
     understand(found, tmp_path)
     assert {args[0] for args in found} >= {
         "describe",
+        "export",
         "fetch-benchmark",
         "fit",
         "validate",
