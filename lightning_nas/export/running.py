@@ -1,7 +1,6 @@
 """Running what was exported, and comparing it with the network in PyTorch."""
 
 import importlib.util
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -45,14 +44,16 @@ def difference(run: Run, network: nn.Module, space: SearchSpace) -> float:
     because rounding is.
 
     Raises:
-        NASError: It is above 1e-4, or no number.
+        NASError: It is above 1e-4, or the logits in PyTorch are not finite.
     """
     images = example(space)
     expected = network(images)
+    if not expected.isfinite().all():
+        raise NASError("the logits of the network are not finite: its training diverged")
     alone = torch.cat([run(image[None]) for image in images])
     differences = torch.stack([run(images), alone]) - expected
     found = float(differences.abs().max() / expected.abs().max().clamp(min=1))
-    if math.isnan(found) or found > TOLERANCE:
+    if not found <= TOLERANCE:  # also where it is no number
         raise NASError(
             f"the exported network differs from the one in PyTorch by {found:.1e}, but at most {TOLERANCE:.0e} is "
             "allowed: nothing was written"

@@ -32,6 +32,13 @@ def test_other_logits_are_refused(error: float, refused: bool) -> None:
         assert difference(run, network, SPACE) == pytest.approx(error, rel=1e-2)  # type: ignore[arg-type]
 
 
+def test_a_diverged_network_is_told_as_such() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    nn.init.constant_(network[1].weight, float("inf"))
+    with pytest.raises(NASError, match="logits of the network are not finite"):
+        difference(network, network, SPACE)
+
+
 def test_large_logits_are_compared_relative_to_the_largest() -> None:
     def network(x: Tensor) -> Tensor:
         return 1000 * x.flatten(1).sign()
