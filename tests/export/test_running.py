@@ -33,8 +33,9 @@ def test_other_logits_are_refused(error: float, refused: bool) -> None:
 
 
 def test_a_diverged_network_is_told_as_such() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    nn.init.constant_(network[1].weight, float("inf"))
+    linear = nn.Linear(64, 2)
+    nn.init.constant_(linear.weight, float("inf"))
+    network = nn.Sequential(nn.Flatten(), linear)
     with pytest.raises(NASError, match="logits of the network are not finite"):
         difference(network, network, SPACE)
 
