@@ -12,6 +12,7 @@ from lightning import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import get_total_norm
 from torch.utils.hooks import RemovableHandle
 
 from lightning_nas import checkpoint
@@ -196,6 +197,17 @@ class SupernetModule(LightningModule):
             self._set_aside = [(p, p.grad) for p in self.parameters() if p.grad is not None]
             for parameter, _ in self._set_aside:
                 parameter.grad = None
+
+    def step_is_skipped(self) -> bool:
+        """Whether the gradient scaler of ``16-mixed`` leaves out this optimizer step: a gradient overflowed.
+
+        For hooks from ``on_before_optimizer_step`` to ``on_train_batch_end``. Without a scaler no step is left out, and
+        nothing waits for the device.
+        """
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            return False
+        norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        return not bool(norm.isfinite())
 
     def _without_sync(self) -> AbstractContextManager[None]:
         """Gradients are exchanged between ranks once per step, with the last path's."""

@@ -6,7 +6,6 @@ import pytest
 import short_runs
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
@@ -228,18 +227,6 @@ def test_three_paths_need_the_memory_of_one(tmp_path: Path) -> None:
     assert abs(three - one) < 0.1 * one
 
 
-def test_bf16_mixed_precision_trains_and_scales_nothing(tmp_path: Path) -> None:
-    module = short_runs.supernet_module()
-    gradients = Gradients()
-    train(tmp_path, module, UniformSampler(paths=2, seed=0), gradients, precision="bf16-mixed", max_steps=1)
-    exact = Gradients()
-    train(tmp_path, short_runs.supernet_module(), UniformSampler(paths=2, seed=0), exact, max_steps=1)
-    a, b = (g.seen[0]["supernet.head.bias"] for g in (gradients, exact))
-    assert a is not None
-    assert b is not None
-    torch.testing.assert_close(a, b, rtol=0.05, atol=0.01)
-
-
 def test_training_without_a_sampler_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="no path was chosen for this step: add a sampler"):
         train(tmp_path, short_runs.supernet_module())
@@ -339,19 +326,6 @@ def test_a_step_that_failed_leaves_no_weights_on_gradients(tmp_path: Path) -> No
     for one in (module, twin):
         train(tmp_path, one, Fixed(((1, 2), (1, 0))))
     short_runs.assert_same(module.state_dict(), twin.state_dict())
-
-
-def test_a_gradient_scaler_changes_nothing(tmp_path: Path) -> None:
-    """Loss scaling of 16-mixed, here on a CPU and with powers of two, which divide out exactly."""
-    plain, scaled = (short_runs.supernet_module() for _ in range(2))
-    flags = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.5}
-    train(tmp_path, plain, UniformSampler(paths=3, seed=0), precision="bf16-mixed", **flags)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    precision = MixedPrecision("bf16-mixed", "cpu")
-    precision.scaler = scaler
-    train(tmp_path, scaled, UniformSampler(paths=3, seed=0), plugins=[precision], **flags)
-    short_runs.assert_same(scaled.state_dict(), plain.state_dict())
-    assert scaler.get_scale() == 2.0**10
 
 
 def test_channels_last_changes_the_layout_and_hardly_the_result(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "max_steps": ("density", {"max_steps": 10}, {}),
     "max_steps_alone": ("uniform", {"max_steps": 8, "max_epochs": -1}, {}),
     "validation_within_epochs": ("uniform", {"val_check_interval": 2}, {}),
+    "bf16": ("pada", {"precision": "bf16-mixed", "accumulate_grad_batches": 2}, {}),
     "sanity_check": ("uniform", {"num_sanity_val_steps": 2}, {}),
 }
 
@@ -69,6 +70,7 @@ def test_resume_from_every_checkpoint(tmp_path: Path, case: str) -> None:
     # After every optimizer step that no validation follows; the last of an epoch when the epoch has ended.
     fewer = {
         "accumulate": 6,
+        "bf16": 6,
         "cut_epochs": 9,
         "max_steps": 10,
         "max_steps_alone": 8,

@@ -28,8 +28,10 @@ class GradientVariance(Callback):
         the population variance of every element over the steps of the epoch (Welford, Technometrics 1962)
         GV = the mean over elements, and then over the tensors that were trained at least twice
 
-    Gradients are those of all ranks, before they are clipped. Needs twice the memory of the searchable weights; nothing
-    waits for the device before the epoch ends. At the end of the run ``gradient_variance.png`` (and alike) shows all epochs.
+    Gradients are those of all ranks, before they are clipped, and without the scale of ``16-mixed``; steps that its scaler
+    leaves out do not count. Needs twice the memory of the searchable weights; nothing waits for the device before the
+    epoch ends, but where a scaler does so in any case. At the end of the run ``gradient_variance.png`` (and alike) shows
+    all epochs.
 
     Args:
         stat: ``variance`` as above, logged as ``gradient/variance``, or the mean standard ``deviation``, as in Jeon et
@@ -104,7 +106,8 @@ class GradientVariance(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: object
     ) -> None:
         """Takes the gradients."""
-        if self.source == "gradient":
+        assert isinstance(pl_module, SupernetModule)
+        if self.source == "gradient" and not pl_module.step_is_skipped():
             trained = self._trained(pl_module)
             self._add({name: p.grad for name, p in trained.items() if p.grad is not None})
 
@@ -116,9 +119,12 @@ class GradientVariance(Callback):
         Raises:
             NASError: The optimizer has none.
         """
+        assert isinstance(pl_module, SupernetModule)
         if self.source == "gradient" or (
             (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch
         ):
+            return
+        if pl_module.step_is_skipped():
             return
         trained = self._trained(pl_module)
         [optimizer] = trainer.optimizers

@@ -47,7 +47,8 @@ class PathImportanceSampler(PathSampler):
     they own no weights, and where they are no operations (such as the inputs of DARTS). If that is so of all
     decisions, as in Pooling, whose weights are all shared, the sampler is a uniform one, and says so. In DARTS an
     operation is measured where it is on the edge from the first or the last state, whose weights are its own alone.
-    Where choices are sizes, their slices are measured.
+    Where choices are sizes, their slices are measured. Gradients are without the scale of ``16-mixed``, and those of a
+    step that its scaler leaves out are not measured.
 
     Args:
         granularity: ``operation``: one importance for an operation, shared by all decisions that may take it
@@ -190,7 +191,8 @@ class PathImportanceSampler(PathSampler):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: object
     ) -> None:
         """Measures gradients before they are clipped, where that is asked."""
-        if self.capture == "pre_clip":
+        assert isinstance(pl_module, SupernetModule)
+        if self.capture == "pre_clip" and not pl_module.step_is_skipped():
             self._measure(pl_module)
 
     def on_train_batch_end(
@@ -199,16 +201,16 @@ class PathImportanceSampler(PathSampler):
         """After an optimizer step, measures the gradients it used, and renews pi where that is asked."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
-        if self.capture == "post_clip":
+        assert isinstance(pl_module, SupernetModule)
+        if self.capture == "post_clip" and not pl_module.step_is_skipped():
             self._measure(pl_module)
         if self.update == "step":
             self._set_probabilities(
                 trainer, progress=min(1.0, (trainer.global_step - 1) / self._length.steps)
             )
 
-    def _measure(self, module: LightningModule) -> None:
+    def _measure(self, module: SupernetModule) -> None:
         """Adds the gradient norms of the operations that the step trained to G."""
-        assert isinstance(module, SupernetModule)
         assert self.importance is not None
         assert self.count is not None
         norms = operation_norms(module.supernet, self._operations.places, self._window)
