@@ -1,4 +1,4 @@
-"""Every file in configs/ is parsed and run for a step."""
+"""Every file in configs/ is parsed and run for a step; recipes are in test_recipes.py."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ CONFIGS = ROOT / "configs"
 FILES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name not in ("compare", "search", "slurm")
+    if path.parent.name not in ("compare", "recipes", "search", "slurm")
 )
 FAST = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 FAST += ["--trainer.enable_model_summary", "false"]
@@ -56,11 +56,11 @@ def arguments(file: str, tmp_path: Path) -> list[str]:
     """The file, with what it needs beside it: a space of published size gets images of that size."""
     kind = file.split("/")[0]
     published = kind == "spaces" and not file.endswith("_small.yaml")
-    data = "data/image_folder.yaml" if published or kind == "recipes" else "data/digits.yaml"
+    data = "data/image_folder.yaml" if published else "data/digits.yaml"
     # The paths of Pooling have the same complexity, one decision, and choices without weights of their own.
     operations = kind in ("optim", "diagnostics")
     space = "spaces/nasbench201_small.yaml" if operations else "spaces/pooling_small.yaml"
-    parts = {"data": data} if kind == "recipes" else {"spaces": space, "data": data}
+    parts = {"spaces": space, "data": data}
     composed = [file if kind == part else default for part, default in parts.items()]
     if kind not in parts:
         composed.append(file)

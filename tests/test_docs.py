@@ -113,6 +113,15 @@ def test_commands_of_the_page_on_search_are_understood(
     understand(found, tmp_path)
 
 
+def test_commands_of_the_page_on_recipes_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(tmp_path, monkeypatch)
+    found = commands(ROOT / "docs" / "recipes.md")
+    assert [args[0] for args in found] == ["fit", "fit"]
+    understand(found, tmp_path)
+
+
 @pytest.mark.slow
 def test_a_folder_of_jpegs_becomes_a_training_with_two_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
