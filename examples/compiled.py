@@ -1,7 +1,6 @@
 """A callback that compiles the blocks of a supernet: docs/compile.md says what that brings, and where it does not."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -16,12 +15,12 @@ class Compiled(Callback):
     """Compiles every block of layers by itself and in place, so that paths share what is compiled, and names stay.
 
     Args:
-        backend: Of ``torch.compile``, by name, or a function of a graph.
+        backend: Of ``torch.compile``.
         graphs: How many are kept for one kind of block. Blocks that differ in channels, kernel, resolution or batch size need
             one each, and another one for scoring; torch keeps 8, and runs all others as they are.
     """
 
-    def __init__(self, backend: str | Callable[..., Any] = "inductor", graphs: int = 256) -> None:
+    def __init__(self, backend: str = "inductor", graphs: int = 256) -> None:
         self.backend = backend
         self.graphs = graphs
 

@@ -113,12 +113,15 @@ def test_commands_of_the_page_on_search_are_understood(
     understand(found, tmp_path)
 
 
-def test_commands_of_the_page_on_recipes_are_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["recipes", "compile"])
+def test_commands_of_other_pages_are_understood(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(tmp_path, monkeypatch)
-    found = commands(ROOT / "docs" / "recipes.md")
-    assert [args[0] for args in found] == ["fit", "fit"]
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    found = commands(ROOT / "docs" / f"{page}.md")
+    assert found
+    assert {args[0] for args in found} == {"fit"}
     understand(found, tmp_path)
 
 
