@@ -9,6 +9,7 @@ from typing import Any
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_nas import groundtruth
 from lightning_nas.callbacks import (
@@ -16,6 +17,7 @@ from lightning_nas.callbacks import (
     ExactResume,
     MetricsFile,
     PredictionsFile,
+    RankAgreement,
     Ranking,
     RunCheckpoint,
     RunDirectory,
@@ -24,6 +26,7 @@ from lightning_nas.callbacks import (
 )
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
+from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
@@ -32,6 +35,10 @@ from lightning_nas.ranking.reliability import reliability
 from lightning_nas.search import Evolution, FeasibleSpace, Limits, Search, SearchAlgorithm, Shifting
 from lightning_nas.search.scoring import Criterion
 from lightning_nas.search.transfer import load_transferred
+
+StrategyRegistry.register(
+    "path_ddp", PathDDPStrategy, "Exchanges the gradients of the paths that a step trained."
+)
 
 
 class NASTrainer(Trainer):
@@ -67,7 +74,11 @@ class NASTrainer(Trainer):
         super().__init__(
             default_root_dir=default_root_dir,
             logger=logger if bare else _with_metrics_file(logger, default_root_dir),
-            callbacks=[RunDirectory(), WandbResults(), PredictionsFile(), *given, *measured, ExactResume()],
+            callbacks=[
+                *(RunDirectory(), WandbResults(), PredictionsFile()),
+                *given,
+                *(RankAgreement(), *measured, ExactResume()),
+            ],
             **kwargs,
         )
         # It would save within the signal's handler, in the middle of a step. RunCheckpoint saves after the step.

@@ -10,6 +10,7 @@ from lightning_nas.callbacks.loss_plateau import LossPlateau
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.callbacks.predictions import PredictionsFile
 from lightning_nas.callbacks.prototypes import PrototypeCallback
+from lightning_nas.callbacks.rank_agreement import RankAgreement
 from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
@@ -28,6 +29,7 @@ __all__ = [
     "MetricsFile",
     "PredictionsFile",
     "PrototypeCallback",
+    "RankAgreement",
     "Ranking",
     "RunCheckpoint",
     "RunDirectory",
