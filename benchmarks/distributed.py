@@ -167,8 +167,8 @@ def main() -> None:
     if options.quick:
         settings = [Setting(space, batch_size=2, paths=1, steps=3, rounds=2)]
     else:
-        sizes = [(8, 1), (8, 3), (64, 1)]
-        settings = [Setting(space, batch_size, paths, steps=12, rounds=7) for batch_size, paths in sizes]
+        sizes = [(8, 1), (8, 3), (32, 1)]
+        settings = [Setting(space, batch_size, paths, steps=7, rounds=5) for batch_size, paths in sizes]
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         meeting = (Path(folder) / "ranks").as_uri()
         ranks = [pool.submit(work, rank, meeting, settings) for rank in range(2)]
