@@ -9,11 +9,14 @@ from unittest.mock import patch
 
 import short_runs
 import torch
-from gloo_workers import RANKS, rank
+from gloo_workers import RANKS, rank, ranks
 from lightning import Callback, Trainer
+from lightning.pytorch.plugins import TorchSyncBatchNorm
 from lightning.pytorch.plugins.precision import MixedPrecision
-from test_distributed import BARE, POOLING, UNIFORM, data, train
-from torch import Tensor, distributed
+from space_checks import small_space
+from test_distributed import BARE, POOLING, UNIFORM, MakeSampler, data, train
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
 
 from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.module import SupernetModule
@@ -120,3 +123,39 @@ def timeout_of(root: Path) -> timedelta | None:
     strategy = PathDDPStrategy(timeout=timedelta(seconds=50))
     train(root, UNIFORM, strategy=strategy, max_steps=1, **BARE)
     return strategy._timeout
+
+
+class Sum(torch.autograd.Function):
+    """Adds over ranks, and the gradients, too."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        [gradient] = gradients
+        return Sum.forward(ctx, gradient)
+
+
+def batch_norm_over_ranks(layer: nn.SyncBatchNorm, x: Tensor) -> Tensor:
+    """What torch does on GPUs alone: here without a scale and running statistics, and for equal shares."""
+    if not layer.training or ranks() == 1:
+        return F.batch_norm(x, None, None, training=True, eps=layer.eps)
+    shape = (1, -1, 1, 1)
+    centred = x - Sum.apply(x.mean((0, 2, 3))).view(shape) / ranks()
+    variance = Sum.apply(centred.square().mean((0, 2, 3))).view(shape) / ranks()
+    return centred / (variance + layer.eps).sqrt()
+
+
+def train_with_shared_statistics(
+    root: Path, file: Path, sampler: MakeSampler = UNIFORM, **flags: Any
+) -> dict[str, Any]:
+    """Three steps of a small space; batch-norm sees the images of all ranks."""
+    given = {"plugins": [TorchSyncBatchNorm()], "precision": "64-true", "max_steps": 3, **BARE, **flags}
+    if ranks() > 1:
+        given["strategy"] = "path_ddp"
+    with patch.object(nn.SyncBatchNorm, "forward", batch_norm_over_ranks):
+        return train(root, sampler, options={"space": small_space(file)}, **given)
