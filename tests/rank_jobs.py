@@ -13,11 +13,12 @@ from gloo_workers import RANKS, rank, ranks
 from lightning import Callback, Trainer
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from lightning.pytorch.plugins.precision import MixedPrecision
-from space_checks import small_space
-from test_distributed import BARE, POOLING, UNIFORM, MakeSampler, data, train
+from space_checks import CONFIGS, small_space
+from test_distributed import BARE, DENSITY, POOLING, UNIFORM, MakeSampler, data, train
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
+from lightning_nas.callbacks import Ranking
 from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler
@@ -159,3 +160,15 @@ def train_with_shared_statistics(
         given["strategy"] = "path_ddp"
     with patch.object(nn.SyncBatchNorm, "forward", batch_norm_over_ranks):
         return train(root, sampler, options={"space": small_space(file)}, **given)
+
+
+def measure_densities_with_shared_statistics(root: Path) -> dict[str, Any]:
+    """Rank 0 measures alone: what waited for rank 1 would wait in vain."""
+    return train_with_shared_statistics(root, CONFIGS / "pooling_small.yaml", DENSITY, max_steps=8)
+
+
+def recalibrate_with_shared_statistics(root: Path) -> None:
+    module = short_runs.supernet_module(space=POOLING, norm=NormPolicy(running_stats=True))
+    flags: dict[str, Any] = {"plugins": [TorchSyncBatchNorm()], "devices": RANKS, "strategy": "path_ddp"}
+    trainer = short_runs.trainer(root, UNIFORM(), Ranking(recalibrate=40), num_sanity_val_steps=1, **flags)
+    trainer.fit(module, datamodule=data())

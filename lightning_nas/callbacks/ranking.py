@@ -111,6 +111,11 @@ class Ranking(Callback):
             return None
         if not isinstance(data, ImageDataModule):
             raise NASError("ranking.recalibrate needs a datamodule, which knows the training images")
+        if trainer.world_size > 1 and any(isinstance(layer, nn.SyncBatchNorm) for layer in module.modules()):
+            raise NASError(
+                f"ranking.recalibrate is {self.recalibrate}, but every process measures paths of its own, and "
+                "trainer.sync_batchnorm makes them wait for each other: leave one out; validate recalibrates afterwards"
+            )
         images, _ = data.training_images(self.recalibrate)
         return Calibration(module.supernet, images.to(module.device).split(data.eval_batch_size))
 

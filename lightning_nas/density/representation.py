@@ -173,16 +173,18 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     modules = list(network.modules())
     states = [vars(module) for module in modules]
     modes = [state["training"] for state in states]
-    norms = [module for module in modules if isinstance(module, _BatchNorm)]
-    tracked = [norm.track_running_stats for norm in norms]
+    # Without running statistics a layer uses the batch's. In training mode it does so, too, but SyncBatchNorm would then wait
+    # for other processes, which may have nothing to measure.
+    buffers = [module._buffers for module in modules if isinstance(module, _BatchNorm)]
+    tracked = [(own["running_mean"], own["running_var"]) for own in buffers]
     try:
         for state in states:
             state["training"] = False
-        for norm in norms:
-            vars(norm).update(training=True, track_running_stats=False)
+        for own in buffers:
+            own.update(running_mean=None, running_var=None)
         yield
     finally:
-        for norm, track in zip(norms, tracked, strict=True):
-            vars(norm)["track_running_stats"] = track
+        for own, (mean, variance) in zip(buffers, tracked, strict=True):
+            own.update(running_mean=mean, running_var=variance)
         for state, training in zip(states, modes, strict=True):
             state["training"] = training

@@ -6,7 +6,7 @@ from torch import distributed
 
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """What gloo says when the other end of a connection is gone."""
-SILENT = "Timed out waiting"
+SILENT = ("Timed out waiting", "Application timeout")
 """What it says when the other end does not answer."""
 
 
@@ -26,7 +26,7 @@ def _loss(message: str) -> str | None:
     """Why another rank is missed."""
     if any(words in message for words in LOST):
         return "another rank has ended, and its own output says why; --ckpt_path last continues the run"
-    if SILENT in message:
+    if any(words in message for words in SILENT):
         return (
             "another rank does not answer: it hangs, or works alone for longer than the strategy's timeout; --ckpt_path last "
             "continues the run"

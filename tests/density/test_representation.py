@@ -66,7 +66,6 @@ def test_measuring_leaves_no_trace(representation: Representation, training: boo
     )
     assert torch.equal(random, torch.random.get_rng_state())
     assert all(module.training == training for module in supernet.modules())
-    assert all(m.track_running_stats for m in supernet.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
 def test_batch_norm_uses_the_statistics_of_the_probe() -> None:
@@ -80,10 +79,11 @@ def test_batch_norm_uses_the_statistics_of_the_probe() -> None:
 
 def test_an_interruption_restores_the_modes() -> None:
     supernet = pooling(NormPolicy(running_stats=True)).train()
+    before = supernet.state_dict()
     with pytest.raises(KeyboardInterrupt), batch_statistics(supernet):
         raise KeyboardInterrupt
     assert all(m.training for m in supernet.modules())
-    assert all(m.track_running_stats for m in supernet.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert supernet.state_dict().keys() == before.keys()
 
 
 def test_mean_distances_of_each_representation() -> None:
