@@ -172,3 +172,19 @@ def recalibrate_with_shared_statistics(root: Path) -> None:
     flags: dict[str, Any] = {"plugins": [TorchSyncBatchNorm()], "devices": RANKS, "strategy": "path_ddp"}
     trainer = short_runs.trainer(root, UNIFORM(), Ranking(recalibrate=40), num_sanity_val_steps=1, **flags)
     trainer.fit(module, datamodule=data())
+
+
+class Losses(Callback):
+    """Remembers the loss of every step on this rank's images."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        self.values.append(float(torch.stack(pl_module.losses).mean()))
+
+
+def train_logging(root: Path) -> list[float]:
+    losses = Losses()
+    train(root, UNIFORM, losses, limit_val_batches=0)
+    return losses.values

@@ -125,6 +125,19 @@ def test_commands_of_other_pages_are_understood(
     understand(found, tmp_path)
 
 
+def test_commands_of_the_page_on_several_processes_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(tmp_path, monkeypatch)
+    found = commands(ROOT / "docs" / "distributed.md")
+    assert [args[0] for args in found] == ["fit"]
+    understand(found, tmp_path)
+    strategy = "--trainer.strategy lightning_nas.launch.PathDDPStrategy --trainer.strategy.timeout 0:05:00"
+    assert strategy in (ROOT / "docs" / "distributed.md").read_text()
+    understood = yaml.safe_load(configuration([*found[0], *strategy.split()]))["trainer"]["strategy"]
+    assert understood["init_args"]["timeout"] == "0:05:00"
+
+
 @pytest.mark.slow
 def test_a_folder_of_jpegs_becomes_a_training_with_two_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from gloo_workers import GlooPair
 from rank_jobs import (
     measure_densities_with_shared_statistics,
     recalibrate_with_shared_statistics,
+    train_logging,
     train_with_shared_statistics,
 )
 from space_checks import CONFIGS
@@ -27,6 +28,15 @@ def test_with_statistics_of_all_ranks_two_processes_train_what_one_does(
     for name, weight in alone["weights"].items():
         # Double precision: rounding grows from layer to layer and from step to step, but remains far below a difference.
         torch.testing.assert_close(first["weights"][name], weight, rtol=1e-7, atol=1e-9)
+
+
+def test_the_training_loss_is_that_of_the_images_of_rank_0(pair: GlooPair, tmp_path: Path) -> None:
+    first, second = pair.run(train_logging, tmp_path / "ranks")
+    alone = train_logging(tmp_path / "alone")
+    assert short_runs.logged(tmp_path / "ranks", "train/loss") == first != second
+    assert short_runs.logged(tmp_path / "alone", "train/loss") == alone
+    means = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+    assert means == pytest.approx(alone, rel=1e-4)
 
 
 def test_what_rank_0_measures_alone_waits_for_nobody(pair: GlooPair, tmp_path: Path) -> None:
