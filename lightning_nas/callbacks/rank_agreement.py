@@ -42,7 +42,7 @@ class RankAgreement(Callback):
         if trainer.world_size == 1 or not (self._is_first or step % EVERY == 0):
             return
         self._is_first = False
-        if isinstance(pl_module, SupernetModule):
+        if isinstance(pl_module, SupernetModule) and pl_module.paths:
             _require_agreement(pl_module, step, trainer.world_size)
 
 

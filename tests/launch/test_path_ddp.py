@@ -30,8 +30,17 @@ pytestmark = pytest.mark.slow
         ({"inactive_params": "coast"}, {"gradient_clip_val": 0.2}),
         ({"inactive_params": "coast", "grad_reduce": "sum"}, {"accumulate_grad_batches": 2}),
         ({"space": POOLING, "norm": NormPolicy(affine=True, running_stats=True)}, {}),
+        ({"space": POOLING, "channels_last": True}, {}),
     ],
-    ids=["default", "clipped", "accumulated", "coast", "coast and accumulated", "running statistics"],
+    ids=[
+        "default",
+        "clipped",
+        "accumulated",
+        "coast",
+        "coast and accumulated",
+        "running statistics",
+        "channels last",
+    ],
 )
 def test_it_trains_what_ddp_trains(
     pair: GlooPair, tmp_path: Path, options: dict[str, Any], flags: dict[str, Any]
