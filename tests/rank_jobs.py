@@ -148,7 +148,8 @@ def batch_norm_over_ranks(layer: nn.SyncBatchNorm, x: Tensor) -> Tensor:
     shape = (1, -1, 1, 1)
     centred = x - Sum.apply(x.mean((0, 2, 3))).view(shape) / ranks()
     variance = Sum.apply(centred.square().mean((0, 2, 3))).view(shape) / ranks()
-    return centred / (variance + layer.eps).sqrt()
+    normal: Tensor = centred / (variance + layer.eps).sqrt()
+    return normal
 
 
 def train_with_shared_statistics(
