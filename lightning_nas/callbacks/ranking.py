@@ -11,6 +11,7 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
+from torch.nn import SyncBatchNorm
 
 from lightning_nas import checkpoint
 from lightning_nas.data import ImageDataModule
@@ -111,7 +112,7 @@ class Ranking(Callback):
             return None
         if not isinstance(data, ImageDataModule):
             raise NASError("ranking.recalibrate needs a datamodule, which knows the training images")
-        if trainer.world_size > 1 and any(isinstance(layer, nn.SyncBatchNorm) for layer in module.modules()):
+        if trainer.world_size > 1 and any(isinstance(layer, SyncBatchNorm) for layer in module.modules()):
             raise NASError(
                 f"ranking.recalibrate is {self.recalibrate}, but every process measures paths of its own, and "
                 "trainer.sync_batchnorm makes them wait for each other: leave one out; validate recalibrates afterwards"

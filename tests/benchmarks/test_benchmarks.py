@@ -40,7 +40,14 @@ def test_quick_run(script: Path, tmp_path: Path, request: pytest.FixtureRequest)
 
 
 def test_there_are_scripts_to_test() -> None:
-    expected = {"data", "density", "distributed", "evaluation", "samplers", "search", "spaces", "training_step"}
-    assert expected <= {
-        path.stem for path in SCRIPTS
+    expected = {
+        "data",
+        "density",
+        "distributed",
+        "evaluation",
+        "samplers",
+        "search",
+        "spaces",
+        "training_step",
     }
+    assert expected <= {path.stem for path in SCRIPTS}
