@@ -13,7 +13,7 @@ from lightning_nas.plots.methods import tau_of_methods
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
-from lightning_nas.plots.search import best_so_far, pareto, pareto_against_truth
+from lightning_nas.plots.search import best_so_far, pareto, pareto_against_truth, regret_over_evaluations
 from lightning_nas.plots.style import save, save_table
 from lightning_nas.plots.training import (
     forgetting_over_epochs,
@@ -44,6 +44,7 @@ __all__ = [
     "prototype_map",
     "prototype_spread",
     "rank_difference",
+    "regret_over_evaluations",
     "sampling_frequency",
     "save",
     "save_table",

@@ -1,6 +1,6 @@
 """What a search found, over its evaluations and over cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -96,3 +96,25 @@ def _cost_axes(cost: str, title: str, label: str) -> tuple[Figure, Axes, float]:
 
 def _draw_front(axes: Axes, x: ArrayLike, y: ArrayLike, colour: str, label: str) -> None:
     axes.step(x, y, ".-", where="post", color=colour, linewidth=1.2, label=label)
+
+
+def regret_over_evaluations(courses: Mapping[str, ArrayLike]) -> Figure:
+    """How far the path that leads a search is from the best there is.
+
+    Args:
+        courses: For every search, regrets in points of accuracy, shape (seeds, evaluations); the mean is drawn, and the
+            range of the seeds.
+    """
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    for name, colour in style.colours(courses).items():
+        regrets = np.asarray(courses[name], dtype=np.float64)
+        evaluations = np.arange(1, regrets.shape[1] + 1)
+        axes.plot(evaluations, regrets.mean(axis=0), color=colour, linewidth=1.4, label=name)
+        axes.fill_between(
+            evaluations, regrets.min(axis=0), regrets.max(axis=0), color=colour, alpha=0.15, linewidth=0
+        )
+    style.tidy(axes, "the leading path, by its true accuracy", "evaluation", "regret (points)")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
+    return figure
