@@ -161,7 +161,7 @@ class NASTrainer(Trainer):
             recalibrate=ranking.recalibrate,
             shifting=shifting,
             truth=None if table is None else table.truth(model.space, ranking.dataset),
-            progress=self._flags.get("enable_progress_bar", True),
+            progress=self._flags.get("enable_progress_bar") is not False,
         )
         if transfer and shifting is None:
             raise NASError(

@@ -352,6 +352,16 @@ def test_every_config_of_a_search_runs(tmp_path: Path) -> None:
             assert len(list(csv.DictReader(table))) == found["evaluations"]
 
 
+def test_progress_names_the_best_so_far(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = short_runs.supernet_module(SPACE)
+    for shown in (None, False):
+        trainer = short_runs.trainer(tmp_path / str(shown), enable_progress_bar=shown)
+        trainer.search(module, data(), algorithm=RandomSearch(5), seed=0)
+        last = capsys.readouterr().err.rpartition("\r")[2]
+        best = json.loads((tmp_path / str(shown) / "search" / "search.json").read_text())["best"]
+        assert ("5/5" in last and f"best {best['score']:.4g} {best['arch']}" in last) == (shown is None)
+
+
 def test_mistakes_on_the_command_line_are_told_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], trained: Path
 ) -> None:
