@@ -39,6 +39,37 @@ def require(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy) ->
     found = _description(checkpoint, "the checkpoint")
     if "arch" in found:
         raise NASError(f"the checkpoint holds the network of {found['arch']} alone, not a supernet")
+    _require_space(found, space)
+    for key, value in vars(norm).items():
+        if found["norm"][key] != value:
+            raise NASError(
+                f"the checkpoint was trained with norm.{key} {found['norm'][key]}, but model.norm.{key} is {value}"
+            )
+    return found
+
+
+def require_network(checkpoint: dict[str, Any], space: SearchSpace, arch: str) -> dict[str, Any]:
+    """What ``describe`` wrote of one architecture, if it is the one wanted.
+
+    Args:
+        checkpoint: What was read.
+        space: The space of the architecture, with the data that it is built for.
+        arch: The architecture in the notation of the space.
+
+    Raises:
+        NASError: The checkpoint is not of lightning_nas, or of a supernet, another space, other data or another
+            architecture.
+    """
+    found = _description(checkpoint, "the checkpoint")
+    if "arch" not in found:
+        raise NASError("the checkpoint holds a supernet, not the network of one architecture")
+    _require_space(found, space)
+    if found["arch"] != arch:
+        raise NASError(f"the checkpoint holds the network of {found['arch']}, but arch is {arch}")
+    return found
+
+
+def _require_space(found: dict[str, Any], space: SearchSpace) -> None:
     wanted = space.describe()
     if found["space"]["class_path"] != wanted["class_path"]:
         raise NASError(
@@ -51,12 +82,6 @@ def require(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy) ->
                 f"the checkpoint was trained with {key} {found['space']['init_args'].get(key)}, but model.space "
                 f"has {key} {value}"
             )
-    for key, value in vars(norm).items():
-        if found["norm"][key] != value:
-            raise NASError(
-                f"the checkpoint was trained with norm.{key} {found['norm'][key]}, but model.norm.{key} is {value}"
-            )
-    return found
 
 
 def require_classes(trained: Sequence[str], given: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_nas import checkpoint, commands, config, data, samplers, search, spaces
+from lightning_nas import checkpoint, commands, config, data, retraining, samplers, search, spaces
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
@@ -44,16 +44,16 @@ class NASCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, and which of their arguments are built from the configuration."""
-        return LightningCLI.subcommands() | {
-            "groundtruth": {"model", "datamodule"},
-            "search": {"model", "datamodule"},
-        }
+        own = ("groundtruth", "retrain", "search")
+        return LightningCLI.subcommands() | {verb: {"model", "datamodule"} for verb in own}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Resolves ``last`` and opens the checkpoint, before anything is built."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
         verb, root = self.config.subcommand, Path(options.trainer.default_root_dir)
+        if verb == "retrain":
+            return  # continues one network or several, and looks itself
         if options.get("ckpt_path") is not None:
             path = checkpoint.last(root) if options.ckpt_path == "last" else Path(options.ckpt_path)
             checkpoint.read(path)
@@ -83,6 +83,16 @@ class NASCLI(LightningCLI):
         shared = config.shared_config(self._parser("groundtruth"), self.config["groundtruth"])
         config.require_unchanged(shared, root)
         config.save(shared, root)
+
+    def before_retrain(self) -> None:
+        """Keeps the configuration, unless the run directory holds another run."""
+        root, options = Path(self.trainer.default_root_dir), self.config["retrain"]
+        retraining.require_own_directory(root, options.ckpt_path)
+        shared = config.shared_config(self._parser("retrain"), options, config.RETRAIN_KEYS)
+        if options.number > 1:
+            config.require_unchanged(shared, root)
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            config.save(shared, root)
 
 
 def main(args: ArgsType = None) -> None:

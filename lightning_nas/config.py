@@ -1,5 +1,6 @@
 """The configuration that a run keeps: what was asked for, without what belongs to one call of one verb."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from lightning_nas.files import written_whole
 
 KEYS = ("seed_everything", "trainer", "model", "data", "sampler", "data_sampler", "ranking")
 
+RETRAIN_KEYS = (*KEYS, "arch", "number", "inherit", "tricks")
 
-def shared_config(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
-    """The keys that every verb understands, in plain types."""
+
+def shared_config(
+    parser: LightningArgumentParser, config: Namespace, keys: Sequence[str] = KEYS
+) -> dict[str, Any]:
+    """The settings of a run, in plain types; by default those that every verb understands."""
     dumped = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
-    return {key: dumped[key] for key in KEYS}
+    return {key: dumped[key] for key in keys}
 
 
 def save(config: dict[str, Any], root: Path) -> None:

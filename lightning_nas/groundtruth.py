@@ -20,9 +20,9 @@ from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.files import written_whole
 from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
-from lightning_nas.random import Stream, generator
 from lightning_nas.ranking import TableRow, write_table
 from lightning_nas.spaces import Path as Architecture
+from lightning_nas.standalone import network_seed
 
 RUNS = "groundtruth_runs.csv"
 TABLE = "groundtruth.csv"
@@ -109,7 +109,7 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
     the spread over seeds is that of independent trainings, and no order of training changes a result.
     """
     started = time.perf_counter()
-    seed = int(generator(network.seed, Stream.NETWORK, module.space.index(network.path)).integers(2**31))
+    seed = network_seed(module.space, network.path, network.seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         standalone = module.standalone(network.path)
@@ -118,11 +118,12 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "limit_val_batches": 0,
     }
     own_data = data.with_seed(seed)
     with quiet(), _one_thread():
         trainer = Trainer(**flags | own)
-        trainer.fit(standalone, train_dataloaders=own_data.train_dataloader())
+        trainer.fit(standalone, own_data.train_dataloader(), own_data.val_dataloader())
         [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
     # Rounded as in the file, so that a resumed measurement gives the same table.
     return Result(network, round(metrics["test/accuracy"], 4), time.perf_counter() - started)

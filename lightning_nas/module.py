@@ -16,13 +16,14 @@ from torch.nn.utils import get_total_norm
 from torch.utils.hooks import RemovableHandle
 
 from lightning_nas import checkpoint
-from lightning_nas.data import ImageDataModule
+from lightning_nas.data import classes_of
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
 from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
-from lightning_nas.standalone import StandaloneModule
+from lightning_nas.standalone import Origin, StandaloneModule
+from lightning_nas.tricks import NO_TRICKS, Tricks
 
 Batch = Sequence[Tensor]
 
@@ -46,6 +47,7 @@ class SupernetModule(LightningModule):
         final_lr: Learning rate at the end of the schedule.
         decay: Whether weight decay applies to ``all`` parameters, or to ``weights`` and neither to biases nor to the
             scales and shifts of batch-norm.
+        warmup_epochs: Epochs at the beginning in which the learning rate rises in a line, before the schedule.
         label_smoothing: Of the training loss, in [0, 1).
         inactive_params: What happens to weights that no path of the step used. ``skip``: nothing. ``coast``:
             momentum and weight decay go on moving every weight that was used before, as under torch 1.x, with
@@ -77,6 +79,7 @@ class SupernetModule(LightningModule):
         schedule: Schedule = "cosine",
         final_lr: float = 0.0,
         decay: Decay = "all",
+        warmup_epochs: int = 0,
         label_smoothing: float = 0.0,
         inactive_params: Literal["skip", "coast"] = "skip",
         grad_reduce: Literal["mean", "sum", "active_mean"] = "mean",
@@ -91,6 +94,7 @@ class SupernetModule(LightningModule):
         self.schedule: Schedule = schedule
         self.final_lr = final_lr
         self.decay: Decay = decay
+        self.warmup_epochs = warmup_epochs
         self.label_smoothing = label_smoothing
         self.inactive_params = inactive_params
         self.grad_reduce = grad_reduce
@@ -122,19 +126,28 @@ class SupernetModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay)
+        return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay, self.warmup_epochs)
 
-    def standalone(self, path: Path) -> StandaloneModule:
-        """``path`` as a network of its own, freshly initialised, to be trained with the same settings."""
-        network = self.space.build_standalone(path)
+    def standalone(self, path: Path, tricks: Tricks = NO_TRICKS, seed: int = 0) -> StandaloneModule:
+        """``path`` as a network of its own, freshly initialised, to be trained with the same settings.
+
+        Args:
+            path: The architecture.
+            tricks: What else its training does.
+            seed: Of their draws.
+        """
         return StandaloneModule(
-            network,
+            self.space.build_standalone(path),
             self.space.num_classes,
             self.optimizer,
             self.schedule,
             self.final_lr,
             self.decay,
             self.label_smoothing,
+            self.warmup_epochs,
+            tricks,
+            seed,
+            Origin(self.space, path),
         )
 
     # ------------------------------------------------------------------------------------------- training
@@ -347,7 +360,7 @@ class SupernetModule(LightningModule):
         coasting = self.inactive_params == "coast"
         used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]
         checkpoint.describe(
-            checkpoint_, self.space, self.supernet.norm, coasting=used, classes=self._classes_of_data()
+            checkpoint_, self.space, self.supernet.norm, coasting=used, classes=classes_of(self)
         )
 
     def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
@@ -366,17 +379,10 @@ class SupernetModule(LightningModule):
                 "the checkpoint holds weights alone, such as an ensemble: it can be scored, not continued"
             )
         description = checkpoint.require(checkpoint_, self.space, self.supernet.norm)
-        trained, given = description.get("classes"), self._classes_of_data()
+        trained, given = description.get("classes"), classes_of(self)
         if trained is not None and given is not None:
             checkpoint.require_classes(trained, given)
         self._coasting = list(description["coasting"])
-
-    # Not in the state of the data module: Lightning finds that under the name of its class alone, and averages of
-    # checkpoints leave it out.
-    def _classes_of_data(self) -> list[str] | None:
-        """What the labels mean; None where no data module says so."""
-        data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
-        return list(data.classes) if isinstance(data, ImageDataModule) and data.classes else None
 
 
 def require_supernet(callback: Callback, module: LightningModule) -> SupernetModule:

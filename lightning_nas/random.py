@@ -30,6 +30,7 @@ class Stream(IntEnum):
     COMPRESS = 14
     SEARCH = 15
     EXAMPLE = 16
+    TRICKS = 17
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -1,8 +1,9 @@
 """The Trainer of this framework: Lightning's, with the rules of a run directory, and verbs of its own."""
 
+import copy
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
-from lightning_nas import groundtruth
+from lightning_nas import groundtruth, retraining
 from lightning_nas.callbacks import (
     DataWait,
     ExactResume,
@@ -35,6 +36,8 @@ from lightning_nas.ranking.reliability import reliability
 from lightning_nas.search import Evolution, FeasibleSpace, Limits, Search, SearchAlgorithm, Shifting
 from lightning_nas.search.scoring import Criterion
 from lightning_nas.search.transfer import load_transferred
+from lightning_nas.spaces import Path as Architecture
+from lightning_nas.tricks import NO_TRICKS, Tricks
 
 StrategyRegistry.register(
     "path_ddp", PathDDPStrategy, "Exchanges the gradients of the paths that a step trained."
@@ -63,9 +66,11 @@ class NASTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         self._flags = kwargs
+        self._logger = logger
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         # Lightning drops None nowhere and then fails on it; a sampler that is not given arrives as None.
         given = [callback for callback in given if callback is not None]
+        self._given = tuple(given)
         bare = bool(kwargs.get("barebones"))
         checkpoints = not bare and kwargs.get("enable_checkpointing") is not False
         if checkpoints and not any(isinstance(callback, RunCheckpoint) for callback in given):
@@ -182,6 +187,77 @@ class NASTrainer(Trainer):
             # The sampler of the training has nothing to do here.
             warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")
             trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
+
+    def retrain(
+        self,
+        model: SupernetModule,
+        datamodule: ImageDataModule,
+        arch: str,
+        number: int = 1,
+        inherit: str | None = None,
+        tricks: Tricks = NO_TRICKS,
+        ckpt_path: str | None = None,
+    ) -> None:
+        """Train one architecture alone, and report its accuracy.
+
+        Writes ``retrain.json`` and keeps ``last.ckpt``. Sampler, data sampler and other callbacks of this package are for
+        supernets and left out, but for RunCheckpoint; ``ranking.benchmark`` is the ground truth to compare with.
+
+        Args:
+            model: Names the space, the optimizer and the schedule.
+            datamodule: The data; the validation split is scored after epochs, the test split at the end.
+            arch: The architecture in the notation of its space, a ``search.json``, or ``random``.
+            number: Networks to train; more than one needs the arch ``random``, and the one that validates best is reported.
+            inherit: Checkpoint of a supernet whose weights the network begins with; None begins with fresh ones.
+            tricks: What else the training does.
+            ckpt_path: ``last`` or a checkpoint continues a training; None begins one.
+
+        Raises:
+            NASError: Something does not fit the space or the run directory.
+        """
+        if number < 1 or (number > 1 and arch != retraining.RANDOM):
+            raise NASError(f"number is {number}: valid is 1, and with arch 'random' any larger one")
+        if inherit is not None and not Path(inherit).is_file():
+            raise NASError(f"inherit is {inherit!r}, but there is no such file")
+        settings = retraining.Retraining(
+            module=model,
+            data=datamodule,
+            tricks=tricks,
+            inherit=None if inherit is None else Path(inherit),
+            truth=self._ground_truth(model),
+            seed=resolve_seed(None),
+            make_trainer=self._for_one_network,
+        )
+        root = Path(self.default_root_dir)
+        if number == 1:
+            result = retraining.one(settings, arch, root, ckpt_path)
+        else:
+            result = retraining.best_of_random(settings, number, root, ckpt_path)
+            if self.is_global_zero and not self.fast_dev_run:  # type: ignore[attr-defined]
+                retraining.write(result, root)
+        if self.is_global_zero:
+            print(f"{root / retraining.RESULT}: {retraining.sentence(result)}")
+
+    def _ground_truth(self, model: SupernetModule) -> dict[Architecture, float]:
+        ranking = next((callback for callback in self._given if isinstance(callback, Ranking)), Ranking())
+        if ranking.benchmark is None:
+            return {}
+        return TabularBenchmark.read(ranking.benchmark).truth(model.space, ranking.dataset)
+
+    def _for_one_network(self, root: Path, callbacks: Sequence[Callback]) -> "NASTrainer":
+        """A trainer like this one, without what is for supernets."""
+        kept = [callback for callback in self._given if _suits_one_network(callback)]
+        # Copies, because what is trained before has left its marks.
+        return _trainer(root, copy.deepcopy(self._logger), [*copy.deepcopy(kept), *callbacks], self._flags)
+
+
+# No method: where one hands the arguments of its own constructor on, the parser of the command line looks for them in a circle.
+def _trainer(root: Path, logger: Any, callbacks: list[Callback], flags: dict[str, Any]) -> NASTrainer:
+    return NASTrainer(default_root_dir=str(root), logger=logger, callbacks=callbacks, **flags)
+
+
+def _suits_one_network(callback: Callback) -> bool:
+    return isinstance(callback, RunCheckpoint) or not type(callback).__module__.startswith("lightning_nas.")
 
 
 def _with_metrics_file(logger: Logger | Iterable[Logger] | bool | None, root: str) -> list[Logger] | bool:

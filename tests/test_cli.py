@@ -156,6 +156,52 @@ def test_groundtruth_continues_only_with_the_same_settings(tmp_path: Path) -> No
     assert "begun with model.final_lr 0.0, but now model.final_lr is 0.01" in message
 
 
+def test_the_config_of_fit_serves_to_train_a_path_alone_and_that_of_retrain_to_continue(
+    finished: Path, tmp_path: Path
+) -> None:
+    more = ["--arch", "4-3-3", "--tricks.mixup", "0.2", "--trainer.default_root_dir", str(tmp_path)]
+    main(["retrain", "-c", str(finished / "config.yaml"), "--inherit", str(finished / "last.ckpt"), *more])
+    report = json.loads((tmp_path / "retrain.json").read_text())
+    assert (report["arch"], report["settings"]["steps"]) == ("4-3-3", 2)
+    main(["retrain", "-c", str(tmp_path / "config.yaml"), "--ckpt_path", "last", "--trainer.max_epochs", "2"])
+    continued = json.loads((tmp_path / "retrain.json").read_text())
+    assert (continued["settings"]["steps"], continued["settings"]["tricks"]["mixup"]) == (4, 0.2)
+    assert continued["inherited"] == str(finished / "last.ckpt")
+
+
+def test_a_baseline_is_not_continued_with_other_settings(tmp_path: Path) -> None:
+    more = ["--arch", "random", "--number", "2", "--trainer.limit_train_batches", "1"]
+    run("retrain", tmp_path, *more)
+    message = refusal("retrain", tmp_path, *more, "--tricks.mixup", "0.1", "--ckpt_path", "last")
+    assert "begun with tricks.mixup 0.0, but now tricks.mixup is 0.1" in message
+    assert "already holds a retraining" in refusal("retrain", tmp_path, *more)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--tricks.mixup", "-1"], "tricks.mixup is -1.0: valid are numbers from 0"),
+        (
+            ["--tricks.drop_path", "0.2"],
+            "tricks.drop_path is not 0, but the networks of this space have none",
+        ),
+        (["--model.warmup_epochs", "1"], "model.warmup_epochs is 1: valid are numbers from 0"),
+        (["--arch", "4-3-9"], "architecture '4-3-9' is not in the space"),
+        (["--ckpt_path", "last"], "ckpt_path is 'last', but there is no"),
+    ],
+)
+def test_a_wrong_retraining_ends_in_one_sentence(tmp_path: Path, more: list[str], message: str) -> None:
+    assert message in refusal("retrain", tmp_path, "--arch", "4-3-3", *more)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_network_is_not_trained_over_a_supernet(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    message = refusal("retrain", finished, "--arch", "4-3-3")
+    assert "holds the run of a supernet: give the networks trained alone another" in message
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -1,6 +1,6 @@
 """Datasets, served in reproducible batches."""
 
-from lightning_nas.data.base import ImageDataModule, Splits, stratified_order
+from lightning_nas.data.base import ImageDataModule, Splits, classes_of, stratified_order
 from lightning_nas.data.cifar import CIFARDataModule
 from lightning_nas.data.digits import DigitsDataModule
 from lightning_nas.data.ffcv import FFCVDataModule
@@ -33,5 +33,6 @@ __all__ = [
     "TrainingBatch",
     "TrainingLoader",
     "UniformOrder",
+    "classes_of",
     "stratified_order",
 ]

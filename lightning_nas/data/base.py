@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -263,3 +263,15 @@ class ImageDataModule(LightningDataModule, ABC):
             The images, float32, ``len(indices) x C x H x W``, and their labels, int64, ``len(indices)``.
         """
         return self.splits.val.batch(torch.as_tensor(indices, dtype=torch.int64))
+
+
+# Not in the state of the data module: Lightning finds that under the name of its class alone, and averages of
+# checkpoints leave it out.
+def classes_of(module: LightningModule) -> list[str] | None:
+    """What the labels mean that a module is trained or scored on; None where no data module says so.
+
+    Args:
+        module: Its trainer, if it has one, knows the data.
+    """
+    data = None if module._trainer is None else module.trainer.datamodule  # type: ignore[attr-defined]
+    return list(data.classes) if isinstance(data, ImageDataModule) and data.classes else None

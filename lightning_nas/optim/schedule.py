@@ -21,6 +21,7 @@ def configure(
     schedule: Schedule,
     final_lr: float,
     decay: Decay = "all",
+    warmup_epochs: int = 0,
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` returns.
 
@@ -33,22 +34,32 @@ def configure(
         final_lr: Where they end.
         decay: What the optimizer's weight decay applies to: ``all``, or ``weights``: not to biases and the scales and
             shifts of batch-norm (Guo et al., Single Path One-Shot NAS, released code).
+        warmup_epochs: Epochs at the beginning in which the rate rises in a line to the optimizer's, before the schedule
+            takes the rest of the run (Goyal et al., Accurate, Large Minibatch SGD, 2017, Sec. 2.2).
 
     Raises:
-        NASError: A schedule over a run without an end.
+        NASError: A schedule over a run without an end, or one that the warm-up fills.
     """
     built = optimizer(module.parameters() if decay == "all" else decay_groups(module))
-    if schedule == "constant":
+    if schedule == "constant" and not warmup_epochs:
         return {"optimizer": built}
     interval = "epoch" if schedule == "cosine_epochs" else "step"
     length = _epochs(module.trainer) if interval == "epoch" else module.trainer.estimated_stepping_batches
-    if math.isinf(length):
+    if math.isinf(length) and schedule != "constant":
         raise NASError(
             f"model.schedule is {schedule!r}, but the run has no end: set trainer.max_epochs"
             + (" or trainer.max_steps" if interval == "step" else "")
         )
-    shape = _linear if schedule == "linear" else _cosine
-    factors = [_annealed(shape, int(length), final_lr / group["lr"]) for group in built.param_groups]
+    warmup = warmup_epochs
+    if warmup_epochs and interval == "step":
+        warmup *= _steps_per_epoch(module.trainer)
+    if warmup and not 0 < warmup < length:
+        raise NASError(
+            f"model.warmup_epochs is {warmup_epochs}: valid are numbers from 0 that are less than the whole run"
+        )
+    factors = [
+        _annealed(SHAPES[schedule], length, final_lr / group["lr"], warmup) for group in built.param_groups
+    ]
     return {"optimizer": built, "lr_scheduler": {"scheduler": LambdaLR(built, factors), "interval": interval}}
 
 
@@ -65,6 +76,11 @@ def _epochs(trainer: Trainer) -> float:
     return math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
 
 
+def _steps_per_epoch(trainer: Trainer) -> int:
+    trainer.fit_loop.setup_data()  # counts the batches, where nothing has counted them yet
+    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+
+
 def _cosine(progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2
 
@@ -73,10 +89,30 @@ def _linear(progress: float) -> float:
     return 1 - progress
 
 
-def _annealed(shape: Callable[[float], float], length: int, final: float) -> Callable[[int], float]:
-    """The factor after so many steps (or epochs): from 1 to ``final`` in ``length`` of them.
+def _constant(progress: float) -> float:  # noqa: ARG001
+    return 1.0
+
+
+SHAPES: dict[Schedule, Callable[[float], float]] = {
+    "cosine": _cosine,
+    "cosine_epochs": _cosine,
+    "linear": _linear,
+    "constant": _constant,
+}
+
+
+def _annealed(
+    shape: Callable[[float], float], length: float, final: float, warmup: int
+) -> Callable[[int], float]:
+    """The factor after so many steps (or epochs): from 1 to ``final`` in ``length`` of them, after a warm-up.
 
     A function of the step and the length of this run alone: torch's CosineAnnealingLR takes its length from
     the checkpoint, and lets the rate climb again in a run that is continued for longer.
     """
-    return lambda step: final + (1 - final) * shape(min(step / length, 1.0))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)  # never 0, and 1 after the warm-up
+        return final + (1 - final) * shape(min((step - warmup) / (length - warmup), 1.0))
+
+    return factor

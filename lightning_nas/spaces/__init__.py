@@ -10,13 +10,15 @@ from lightning_nas.spaces.mobilenet import MobileNetV2
 from lightning_nas.spaces.nasbench1shot1 import NASBench1Shot1
 from lightning_nas.spaces.nasbench201 import NASBench201
 from lightning_nas.spaces.nds import NDSResNet, NDSResNeXt
-from lightning_nas.spaces.operations import NormPolicy
+from lightning_nas.spaces.operations import STANDALONE, NormPolicy
 from lightning_nas.spaces.pooling import Pooling
+from lightning_nas.spaces.regularised import RegularisedNetwork
 from lightning_nas.spaces.subspaces import ListedSpace, RestrictedSpace
 from lightning_nas.spaces.supernet import CellSupernet, ChainSupernet, ParameterSlice, Supernet
 
 __all__ = [
     "DARTS",
+    "STANDALONE",
     "AutoFormer",
     "Cell",
     "CellSupernet",
@@ -35,6 +37,7 @@ __all__ = [
     "ParameterSlice",
     "Path",
     "Pooling",
+    "RegularisedNetwork",
     "RestrictedSpace",
     "SearchSpace",
     "Supernet",

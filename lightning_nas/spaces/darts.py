@@ -18,6 +18,7 @@ from lightning_nas.spaces import cost
 from lightning_nas.spaces.base import Cell, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
 from lightning_nas.spaces.operations import NormPolicy, conv_norm
+from lightning_nas.spaces.regularised import RegularisedNetwork, auxiliary_head
 from lightning_nas.spaces.supernet import CellSupernet, ParameterSlice
 
 OPERATIONS = (
@@ -94,8 +95,8 @@ class DARTS(SearchSpace):
     Paths are written as genotypes, such as ``Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ...],
     normal_concat=[2, 3, 4, 5], reduce=[...], reduce_concat=[2, 3, 4, 5])``.
 
-    The defaults are the published search network; ``DARTS(channels=36, cells=20)`` is the evaluation network,
-    without its auxiliary head and drop path, which belong to its training. The released search network has a
+    The defaults are the published search network; ``DARTS(channels=36, cells=20)`` is the evaluation network; its
+    auxiliary head and drop path belong to its training (``lightning_nas.tricks``). The released search network has a
     batch-norm without scale and shift behind every pooling, the released evaluation network has none. Here it
     is in both, so that a path is the same network with shared weights and alone; numbers of parameters are
     those of the released code either way.
@@ -665,11 +666,12 @@ def _weighted_graph(cell: str, weights: Tensor, used: list[list[bool]]) -> Graph
     return tuple(map(tuple, nodes.values()))
 
 
-class DARTSNetwork(nn.Module):
+class DARTSNetwork(RegularisedNetwork):
     """The network of one path, its weights named as in the supernet."""
 
     def __init__(self, space: DARTS, path: Path, norm: NormPolicy) -> None:
         super().__init__()
+        self.space = space
         self.normal, self.reduction = _graphs(path)
         self.stem = _stem(space, norm)
         self.cells = nn.ModuleList(DARTSCell(shape, self._operations(shape), norm) for shape in space.shapes)
@@ -684,3 +686,25 @@ class DARTSNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N x classes) for images ``x`` (N x C x H x W)."""
         return cast(Tensor, self.head(_run_cells(self.cells, self.stem(x), self.normal, self.reduction)))
+
+    @property
+    def droppable(self) -> list[nn.Module]:
+        """All operations but identities, cell by cell."""
+        operations = itertools.chain.from_iterable(
+            cast(DARTSCell, cell).operations.values() for cell in self.cells
+        )
+        return [operation for operation in operations if not isinstance(operation, nn.Identity)]
+
+    @property
+    def auxiliary_input(self) -> nn.Module:
+        """The second reduction cell."""
+        return self.cells[2 * self.space.cells // 3]
+
+    def auxiliary_head(self) -> nn.Module:
+        """The head of the released code, whose 2x2 windows see the second reduction cell.
+
+        Raises:
+            NASError: The images have less than 12 pixels along a side.
+        """
+        shape = self.space.shapes[2 * self.space.cells // 3]
+        return auxiliary_head(len(NODES) * shape.channels, shape.size, self.space.num_classes)

@@ -18,10 +18,20 @@ class Module(LightningModule):
         self.norm = torch.nn.BatchNorm2d(2)
 
 
-def configured(steps: float, schedule: Schedule, epochs: int = 5, decay: Decay = "all") -> dict[str, Any]:
+def configured(
+    steps: float, schedule: Schedule, epochs: int = 5, decay: Decay = "all", warmup: int = 0
+) -> dict[str, Any]:
     module = Module()
-    module._trainer = SimpleNamespace(estimated_stepping_batches=steps, max_epochs=epochs)  # type: ignore[assignment]
-    return configure(module, partial(torch.optim.SGD, lr=0.4, weight_decay=0.5), schedule, 0.1, decay)
+    # 3 batches and 2 steps in every epoch.
+    trainer = SimpleNamespace(
+        estimated_stepping_batches=steps,
+        max_epochs=epochs,
+        num_training_batches=3,
+        accumulate_grad_batches=2,
+        fit_loop=SimpleNamespace(setup_data=lambda: None),
+    )
+    module._trainer = trainer  # type: ignore[assignment]
+    return configure(module, partial(torch.optim.SGD, lr=0.4, weight_decay=0.5), schedule, 0.1, decay, warmup)
 
 
 def rates(scheduler: Any, steps: int) -> list[float]:
@@ -84,3 +94,26 @@ def test_decay_of_weights_spares_biases_and_scales() -> None:
     ]
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     assert [group["weight_decay"] for group in configured(10, "linear")["optimizer"].param_groups] == [0.5]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_warm_up_rises_and_leaves_the_rest_to_the_schedule(schedule: Schedule) -> None:
+    found = rates(configured(16, schedule, warmup=3)["lr_scheduler"]["scheduler"], 17)
+    assert found[:6] == pytest.approx([0.4 * step / 7 for step in range(1, 7)])
+    assert found[6:] == pytest.approx(rates(configured(10, schedule)["lr_scheduler"]["scheduler"], 11))
+
+
+def test_a_warm_up_by_epochs() -> None:
+    scheduler = configured(10, "cosine_epochs", epochs=5, warmup=1)["lr_scheduler"]["scheduler"]
+    assert rates(scheduler, 6) == pytest.approx([0.2, *expected(4)])
+
+
+def test_a_warm_up_before_a_constant_rate() -> None:
+    scheduler = configured(math.inf, "constant", warmup=1)["lr_scheduler"]["scheduler"]
+    assert rates(scheduler, 4) == pytest.approx([0.4 / 3, 0.8 / 3, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("warmup", [-1, 5, 6])
+def test_a_warm_up_longer_than_the_run_is_refused(warmup: int) -> None:
+    with pytest.raises(NASError, match=rf"model\.warmup_epochs is {warmup}: valid are numbers from 0"):
+        configured(10, "cosine", warmup=warmup)
