@@ -12,7 +12,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_nas import checkpoint, groundtruth
-from lightning_nas.callbacks import Ranking
+from lightning_nas.callbacks import Ranking, RunCheckpoint
 from lightning_nas.errors import NASError
 from lightning_nas.optim.calr import CaLR
 from lightning_nas.retraining import inherit
@@ -26,7 +26,11 @@ SPACE = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4), in_channels=1, image_size=
 
 def retrain(root: Path, *callbacks: Any, flags: dict[str, Any] | None = None, **options: Any) -> Any:
     trainer = short_runs.trainer(root, *callbacks, **(flags or {}))
-    given = {"model": short_runs.supernet_module(SPACE), "datamodule": short_runs.digits(), "arch": "1-1-2"}
+    given: dict[str, Any] = {
+        "model": short_runs.supernet_module(SPACE),
+        "datamodule": short_runs.digits(),
+        "arch": "1-1-2",
+    }
     trainer.retrain(**(given | options))
     return json.loads((root / "retrain.json").read_text())
 
@@ -188,7 +192,7 @@ def test_an_interrupted_baseline_continues_with_the_network_at_which_it_stopped(
 
 def test_callbacks_of_supernets_are_left_out_and_others_are_kept(tmp_path: Path) -> None:
     stop = EarlyStopping("val/accuracy", patience=1, min_delta=100)
-    checkpoints = short_runs.RunCheckpoint(every_n_train_steps=1)
+    checkpoints = RunCheckpoint(every_n_train_steps=1)
     result = retrain(tmp_path, UniformSampler(), CaLR(), stop, checkpoints)
     assert result["settings"]["steps"] == 8
     assert stop.stopped_epoch == 0  # a copy was used

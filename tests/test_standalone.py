@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 from lightning_nas import checkpoint
 from lightning_nas.data import DigitsDataModule, RawSplits
 from lightning_nas.errors import NASError
+from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
+from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import DARTS
 from lightning_nas.standalone import StandaloneModule
 from lightning_nas.tricks import DropPath, Tricks, mix
@@ -40,7 +42,7 @@ def data() -> LargeDigits:
 
 def network(tricks: Tricks = ALL, seed: int = 0, number: int = 5, **settings: Any) -> StandaloneModule:
     torch.manual_seed(0)
-    module = short_runs.SupernetModule(SPACE, **settings)
+    module = SupernetModule(SPACE, **settings)
     return module.standalone(SPACE[number], tricks, seed)
 
 
@@ -54,7 +56,8 @@ def batches(*given: Any) -> DataLoader[Any]:
 
 
 def plain_trainer(**flags: Any) -> Trainer:
-    return Trainer(logger=False, enable_checkpointing=False, max_epochs=1, **(short_runs.QUIET | flags))
+    bare = {"logger": False, "enable_checkpointing": False, "max_epochs": 1}
+    return Trainer(**bare, **short_runs.QUIET, **flags)  # type: ignore[arg-type]
 
 
 def test_it_trains_like_a_plain_loop_and_counts_hits() -> None:
@@ -183,10 +186,8 @@ def test_another_training_is_not_continued(
 
 
 def test_a_supernet_is_not_continued_as_a_network_nor_the_reverse(tmp_path: Path, saved: Path) -> None:
-    module = short_runs.SupernetModule(SPACE)
-    short_runs.trainer(tmp_path, short_runs.UniformSampler(seed=0), max_epochs=1).fit(
-        module, datamodule=data()
-    )
+    module = SupernetModule(SPACE)
+    short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1).fit(module, datamodule=data())
     with pytest.raises(
         NASError, match="the checkpoint holds a supernet, not the network of one architecture"
     ):
@@ -198,7 +199,7 @@ def test_a_supernet_is_not_continued_as_a_network_nor_the_reverse(tmp_path: Path
     with pytest.raises(
         NASError, match=r"the checkpoint holds the network of Genotype\(.* alone, not a supernet"
     ):
-        short_runs.trainer(tmp_path / "b", short_runs.UniformSampler(seed=0), max_epochs=2).fit(
+        short_runs.trainer(tmp_path / "b", UniformSampler(seed=0), max_epochs=2).fit(
             module, datamodule=data(), ckpt_path=saved
         )
 

@@ -112,10 +112,10 @@ def test_darts_has_the_published_auxiliary_head() -> None:
     assert sum(parameter.numel() for parameter in head.parameters()) == 476_426
     pool = head[1]  # type: ignore[index]
     x = torch.rand(2, 4, 8, 8)
-    assert torch.equal(pool(x), F.avg_pool2d(x, 5, stride=3))  # type: ignore[operator]
+    assert torch.equal(pool(x), F.avg_pool2d(x, 5, stride=3))
     # The outcome of cell 13, which is the second reduction cell.
     assert network.auxiliary_input is network.cells[13]  # type: ignore[index]
-    assert network.auxiliary_input.reduction  # type: ignore[union-attr]
+    assert network.auxiliary_input.reduction
 
 
 def test_darts_drops_all_operations_but_identities() -> None:
