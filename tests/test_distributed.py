@@ -25,10 +25,13 @@ from torch import Tensor, distributed
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from lightning_nas import checkpoint
 from lightning_nas.callbacks import Forgetting, GradientSimilarity, Ranking, SamplingStatistics, WandbRun
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.samplers import DataImportanceSampler, DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
+from lightning_nas.standalone import StandaloneModule
+from lightning_nas.tricks import Tricks
 
 pytestmark = pytest.mark.slow
 
@@ -452,3 +455,38 @@ def test_a_refusal_reaches_both_ranks(pair: GlooPair, tmp_path: Path) -> None:
     for outcome in refused:
         assert outcome.message.startswith("lightning_nas.errors.NASError:"), outcome.error
         assert "1000" in outcome.message
+
+
+def train_alone(root: Path, tricks: Tricks) -> dict[str, Any]:
+    """One network; every second batch of evaluation is counted by the other rank."""
+    trainer = short_runs.trainer(root, max_epochs=1, **strategy())
+    trainer.retrain(short_runs.supernet_module(POOLING), data(), arch="1-1-2", tricks=tricks)
+    result: dict[str, Any] = json.loads((root / "retrain.json").read_text())
+    return result
+
+
+def test_the_hits_of_all_ranks_are_counted(pair: GlooPair, tmp_path: Path) -> None:
+    """5 batches of validation, and 75 of test images."""
+    results = pair.run(train_alone, tmp_path, Tricks(mixup=0.2, ema=0.5))
+    assert results[0] == results[1]
+    network = checkpoint.load_network(tmp_path / "last.ckpt").module
+    module = StandaloneModule(network, num_classes=10)
+    alone = short_runs.trainer(tmp_path / "alone")
+    [val] = alone.validate(module, data(), verbose=False)
+    [test] = alone.test(module, data(), verbose=False)
+    for name, value in {**val, **test}.items():
+        assert results[0][name] == round(value, 4), name
+
+
+def test_a_network_alone_learns_from_the_images_of_all_ranks(pair: GlooPair, tmp_path: Path) -> None:
+    """Without batch-norm, which sees the images of its rank alone."""
+    weights = []
+    for root, run in (("ranks", pair.run), ("one", lambda job, *args: job(*args))):
+        run(train_toy_alone, tmp_path / root)
+        weights.append(checkpoint.load_network(tmp_path / root / "last.ckpt").module.state_dict())
+    short_runs.assert_close(*weights)
+
+
+def train_toy_alone(root: Path) -> None:
+    trainer = short_runs.trainer(root, max_epochs=1, **strategy())
+    trainer.retrain(short_runs.supernet_module(), data(), arch="12")

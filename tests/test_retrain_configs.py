@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from space_checks import some_paths
+from torch.nn.functional import pad
 
 import lightning_nas.spaces
 from lightning_nas.cli import main
+from lightning_nas.data import DigitsDataModule, RawSplits
 from lightning_nas.spaces import DARTS, MobileNetV2, NASBench201, SearchSpace
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,15 @@ SMALL = {
     "mobilenet": {"class_path": "MobileNetV2"},
     "nasbench201": {"class_path": "NASBench201", "init_args": {"channels": 2, "cells": 1}},
 }
+
+
+class Photos(DigitsDataModule):
+    """The digits on as many pixels as the strides of MobileNetV2 and the auxiliary head of DARTS need."""
+
+    image_size = 32
+
+    def read_splits(self) -> RawSplits:
+        return RawSplits(*((pad(images, (12,) * 4), labels) for images, labels in super().read_splits()))
 
 
 def text_of(name: str) -> str:
@@ -60,7 +71,7 @@ def test_it_trains_a_step(name: str, tmp_path: Path) -> None:
         yaml.safe_dump(
             {
                 "model": {"space": SMALL[name]},
-                "data": {"class_path": "test_standalone.LargeDigits", "init_args": {"train_size": 96}},
+                "data": {"class_path": "test_retrain_configs.Photos", "init_args": {"train_size": 96}},
                 "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "max_epochs": 1}
                 | {f"limit_{split}_batches": 1 for split in ("train", "val", "test")}
                 | dict.fromkeys(("enable_progress_bar", "enable_model_summary"), False),
@@ -72,7 +83,7 @@ def test_it_trains_a_step(name: str, tmp_path: Path) -> None:
     config["data"]["batch_size"] = 48
     (tmp_path / "published.yaml").write_text(yaml.safe_dump(config))
     run = ["--arch", "random", "--trainer.default_root_dir", str(tmp_path / "run")]
-    digits = ["--data", "test_standalone.LargeDigits"]
+    digits = ["--data", "test_retrain_configs.Photos"]
     main(
         ["retrain", *digits, "-c", str(tmp_path / "published.yaml"), "-c", str(tmp_path / "small.yaml"), *run]
     )
