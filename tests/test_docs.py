@@ -86,6 +86,7 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "validate",
         "predict",
         "groundtruth",
+        "retrain",
         "search",
         "submit",
     }

@@ -83,7 +83,7 @@ def script(job: Job) -> str:
         python=shlex.quote(job.python),
         cpus_per_task=job.cpus_per_task,
         run=shlex.quote(str(job.run)),
-        resume=RESUME if job.command[0] == "fit" else "",
+        resume=RESUME if job.command[0] in ("fit", "retrain") else "",
         command=shlex.join([job.python, "-m", "lightning_nas", *job.command]),
     )
 

@@ -134,3 +134,8 @@ def test_limits_in_the_formats_of_slurm(time: str, expected: int) -> None:
 def test_other_limits_are_refused(time: str) -> None:
     with pytest.raises(NASError, match="time is "):
         seconds(time)
+
+
+@pytest.mark.parametrize(("verb", "continues"), [("fit", True), ("retrain", True), ("validate", False)])
+def test_trainings_continue(verb: str, continues: bool) -> None:
+    assert ("--ckpt_path last" in script(dataclasses.replace(JOB, command=[verb]))) == continues
