@@ -85,14 +85,13 @@ class NASCLI(LightningCLI):
         config.save(shared, root)
 
     def before_retrain(self) -> None:
-        """Keeps the configuration, unless the run directory holds another run."""
+        """Refuses to mix the networks of two configurations."""
         root, options = Path(self.trainer.default_root_dir), self.config["retrain"]
-        retraining.require_own_directory(root, options.ckpt_path)
-        shared = config.shared_config(self._parser("retrain"), options, config.RETRAIN_KEYS)
         if options.number > 1:
-            config.require_unchanged(shared, root)
-        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            config.save(shared, root)
+            retraining.require_own_directory(root, options.ckpt_path)
+            config.require_unchanged(
+                config.shared_config(self._parser("retrain"), options, config.RETRAIN_KEYS), root
+            )
 
 
 def main(args: ArgsType = None) -> None:

@@ -58,7 +58,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Keeps the configuration of ``fit`` in the run directory; other verbs leave it alone."""
+    """Keeps the configuration of ``fit`` and ``retrain`` in the run directory; other verbs leave it alone."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Nothing: the run may still be refused, and must then not have lost its configuration."""
@@ -66,4 +66,6 @@ class SaveConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes it where a run begins or continues."""
         if trainer.is_global_zero:
-            save(shared_config(self.parser, self.config), Path(trainer.default_root_dir))
+            keys = RETRAIN_KEYS if "arch" in self.config else KEYS
+            # That of the trainer may be a folder below, where several networks are trained.
+            save(shared_config(self.parser, self.config, keys), Path(self.config.trainer.default_root_dir))

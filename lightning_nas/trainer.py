@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
@@ -246,9 +247,10 @@ class NASTrainer(Trainer):
 
     def _for_one_network(self, root: Path, callbacks: Sequence[Callback]) -> "NASTrainer":
         """A trainer like this one, without what is for supernets."""
-        kept = [callback for callback in self._given if _suits_one_network(callback)]
         # Copies, because what is trained before has left its marks.
-        return _trainer(root, copy.deepcopy(self._logger), [*copy.deepcopy(kept), *callbacks], self._flags)
+        kept = [copy.deepcopy(callback) for callback in self._given if _suits_one_network(callback)]
+        saving = [callback for callback in self._given if isinstance(callback, SaveConfigCallback)]
+        return _trainer(root, copy.deepcopy(self._logger), [*saving, *kept, *callbacks], self._flags)
 
 
 # No method: where one hands the arguments of its own constructor on, the parser of the command line looks for them in a circle.

@@ -167,6 +167,10 @@ def test_the_config_of_fit_serves_to_train_a_path_alone_and_that_of_retrain_to_c
     continued = json.loads((tmp_path / "retrain.json").read_text())
     assert (continued["settings"]["steps"], continued["settings"]["tricks"]["mixup"]) == (4, 0.2)
     assert continued["inherited"] == str(finished / "last.ckpt")
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(SystemExit, match=r"begun with tricks\.mixup 0\.2, but now tricks\.mixup is 0\.5"):
+        main(["retrain", "-c", str(tmp_path / "config.yaml"), "--ckpt_path", "last", "--tricks.mixup", "0.5"])
+    assert (tmp_path / "config.yaml").read_text() == before
 
 
 def test_a_baseline_is_not_continued_with_other_settings(tmp_path: Path) -> None:
@@ -175,6 +179,7 @@ def test_a_baseline_is_not_continued_with_other_settings(tmp_path: Path) -> None
     message = refusal("retrain", tmp_path, *more, "--tricks.mixup", "0.1", "--ckpt_path", "last")
     assert "begun with tricks.mixup 0.0, but now tricks.mixup is 0.1" in message
     assert "already holds a retraining" in refusal("retrain", tmp_path, *more)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["number"] == 2
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def test_a_baseline_is_not_continued_with_other_settings(tmp_path: Path) -> None
 )
 def test_a_wrong_retraining_ends_in_one_sentence(tmp_path: Path, more: list[str], message: str) -> None:
     assert message in refusal("retrain", tmp_path, "--arch", "4-3-3", *more)
-    assert not (tmp_path / "last.ckpt").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_is_not_trained_over_a_supernet(finished: Path) -> None:
