@@ -70,6 +70,7 @@ SECTIONS: dict[str, list[PanelTypes]] = {
             "Accuracy on the test split, in %", "test/accuracy_min", "test/accuracy", "test/accuracy_max"
         ),
         over_epochs("Loss on the test split", "test/loss"),
+        over_epochs("Top-5 accuracy of a network alone, in %", "val/top5", "test/top5"),
         media("Accuracies of all paths on the test split", "test/accuracies"),
         table("test/scores"),
     ],
