@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -130,17 +131,9 @@ class Study:
         """Writes the winner as ONNX."""
         file = self.out / "network.onnx"
         if not file.exists():
-            data = [word for word in self.shared if not word.startswith("--trainer")]
-            do(
-                "export",
-                *data,
-                "--ckpt_path",
-                str(self.out / "network" / "last.ckpt"),
-                "--to",
-                "onnx",
-                "--out",
-                str(file),
-            )
+            run = self.out / "network"
+            given = ["-c", str(run / "config.yaml"), "--ckpt_path", str(run / "last.ckpt")]
+            do("export", *given, "--to", "onnx", "--out", str(file))
         return file
 
     def _in(self, run: Path) -> list[str]:
@@ -217,7 +210,7 @@ def classify(study: Study, file: Path) -> None:
 
     kept = yaml.safe_load((study.out / "network" / "config.yaml").read_text())["data"]
     data = getattr(lightning_nas.data, kept["class_path"].rpartition(".")[2])(**kept["init_args"])
-    images, labels = data.splits.test.batch(np.arange(1))
+    images, labels = data.splits.test.batch(torch.arange(1))
     session = onnxruntime.InferenceSession(file)
     [logits] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     odds = np.exp(logits[0] - logits[0].max())
