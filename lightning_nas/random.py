@@ -31,6 +31,7 @@ class Stream(IntEnum):
     SEARCH = 15
     EXAMPLE = 16
     TRICKS = 17
+    LATENCY = 18
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -12,6 +12,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_nas import groundtruth, retraining
 from lightning_nas.callbacks import (
@@ -29,12 +30,13 @@ from lightning_nas.callbacks import (
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.launch import PathDDPStrategy
+from lightning_nas.latency import LatencyTable
 from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
 from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.ranking.reliability import reliability
-from lightning_nas.search import Evolution, FeasibleSpace, Limits, Search, SearchAlgorithm, Shifting
+from lightning_nas.search import Evolution, FeasibleSpace, Latency, Limits, Search, SearchAlgorithm, Shifting
 from lightning_nas.search.scoring import Criterion
 from lightning_nas.search.transfer import load_transferred
 from lightning_nas.spaces import Path as Architecture
@@ -128,6 +130,7 @@ class NASTrainer(Trainer):
         ckpt_path: str | None = None,
         algorithm: SearchAlgorithm | None = None,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
+        latency: Latency | None = None,
         score: Criterion = "accuracy",
         shifting: Shifting | None = None,
         transfer: bool = False,
@@ -146,6 +149,7 @@ class NASTrainer(Trainer):
             ckpt_path: The trained weights.
             algorithm: Which paths are scored; Evolution if not given.
             limits: What the network may cost.
+            latency: What it may take on a device that was measured.
             score: What is to be high: the top-1 accuracy, or minus the loss.
             shifting: Train the weights on what the search scores, in a copy; without it they stay as they are.
             transfer: The supernet was trained on other data: its classifier starts anew, and shifting trains it.
@@ -153,14 +157,19 @@ class NASTrainer(Trainer):
             seed: Of the search; None takes the one of ``seed_everything``.
 
         Raises:
-            NASError: No path is within the limits, or results cannot be written there, or would replace others.
+            NASError: No path is within the limits, the table of latencies does not fit, or results cannot be written there, or would replace others.
         """
         callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
         ranking = next((callback for callback in callbacks if isinstance(callback, Ranking)), Ranking())
         table = None if ranking.benchmark is None else TabularBenchmark.read(ranking.benchmark)
+        constraints = limits.constraints(model.space)
+        if latency is not None:
+            latencies = LatencyTable.read(Path(latency.table), model.space)
+            rank_zero_info(f"Latencies of {latency.table}: {latencies.told}")
+            constraints.append(latency.constraint(latencies))
         search = Search(
             algorithm or Evolution(),
-            FeasibleSpace(model.space, limits.constraints(model.space)),
+            FeasibleSpace(model.space, constraints),
             Path(out or Path(self.default_root_dir) / "search"),
             resolve_seed(seed),
             criterion=score,

@@ -15,6 +15,7 @@ from lightning_nas.commands.describe import describe
 from lightning_nas.commands.ensemble import ensemble
 from lightning_nas.commands.export import export
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
+from lightning_nas.commands.latency import latency
 from lightning_nas.commands.rank import rank
 from lightning_nas.commands.submit import submit
 from lightning_nas.data import ImageDataModule
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ensemble": ensemble,
     "export": export,
     "fetch-benchmark": fetch_benchmark,
+    "latency": latency,
     "rank": rank,
     "submit": submit,
 }
@@ -40,6 +42,7 @@ __all__ = [
     "ensemble",
     "export",
     "fetch_benchmark",
+    "latency",
     "rank",
     "run",
     "submit",

@@ -9,6 +9,7 @@ from lightning_nas.plots.density import (
     probe_fidelity,
 )
 from lightning_nas.plots.epochs import accuracy_over_epochs, tau_over_epochs
+from lightning_nas.plots.latency import predicted_vs_measured
 from lightning_nas.plots.methods import tau_of_methods
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
@@ -40,6 +41,7 @@ __all__ = [
     "operations_over_epochs",
     "pareto",
     "pareto_against_truth",
+    "predicted_vs_measured",
     "probe_fidelity",
     "prototype_map",
     "prototype_spread",

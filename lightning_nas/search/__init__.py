@@ -3,7 +3,7 @@
 from lightning_nas.search.aging_evolution import AgingEvolution
 from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.search.boltzmann import Boltzmann
-from lightning_nas.search.constraints import Constraint, FeasibleSpace, Limits
+from lightning_nas.search.constraints import Constraint, FeasibleSpace, Latency, Limits
 from lightning_nas.search.evolution import Evolution
 from lightning_nas.search.exhaustive import Exhaustive
 from lightning_nas.search.nsga2 import NSGA2
@@ -22,6 +22,7 @@ __all__ = [
     "Evolution",
     "Exhaustive",
     "FeasibleSpace",
+    "Latency",
     "Limits",
     "RandomSearch",
     "Scorer",

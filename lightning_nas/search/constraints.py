@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
+from lightning_nas.latency import LatencyTable
 from lightning_nas.spaces import Path, SearchSpace
 
 STARTS = 16
@@ -27,16 +28,20 @@ class Constraint:
         value: The number of a path.
         low: The smallest that is allowed.
         high: The largest that is allowed.
+        unit: Of the number, where it has one.
+        source: Where the number comes from, in words, where it is not a fact of the space.
     """
 
     name: str
     value: Callable[[Path], float]
     low: float = -math.inf
     high: float = math.inf
+    unit: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
-            raise NASError(f"no {self.name} are at least {self.low:g} and at most {self.high:g}")
+            raise NASError(f"{self} is an empty window: the smallest number must not be above the largest")
 
     def violation(self, path: Path) -> float:
         """How far a path is outside of the window, as a share of its edge; 0 inside."""
@@ -45,9 +50,13 @@ class Constraint:
         return 0.0 if value == edge else abs(value - edge) / (abs(edge) or 1.0)
 
     def __str__(self) -> str:
-        bounds = [f"at least {self.low:,.10g}"] if self.low > -math.inf else []
-        bounds += [f"at most {self.high:,.10g}"] if self.high < math.inf else []
-        return f"{self.name} {' and '.join(bounds)}"
+        bounds = [f"at least {self.shown(self.low)}"] if self.low > -math.inf else []
+        bounds += [f"at most {self.shown(self.high)}"] if self.high < math.inf else []
+        return f"{self.name} {' and '.join(bounds) or 'without a limit'}"
+
+    def shown(self, number: float) -> str:
+        """A number with its unit."""
+        return f"{number:,.10g} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,36 @@ def _cost(space: SearchSpace, name: str, path: Path) -> float:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """What the stand-alone network may take on a device, as a table of measurements predicts it.
+
+    Without a limit, the latency of every path is shown beside its score.
+
+    Attributes:
+        table: The file, which ``lightning-nas latency`` writes.
+        max: The most milliseconds; None is no limit.
+        min: The fewest.
+    """
+
+    table: str
+    max: float | None = None
+    min: float | None = None
+
+    def constraint(self, table: LatencyTable) -> Constraint:
+        """The window that was asked for.
+
+        Args:
+            table: What the file holds.
+
+        Raises:
+            NASError: The window is empty.
+        """
+        low = -math.inf if self.min is None else self.min
+        high = math.inf if self.max is None else self.max
+        return Constraint("latency", table.predict, low, high, unit="ms", source=table.source)
+
+
+@dataclass(frozen=True)
 class FeasibleSpace:
     """The paths of a space that satisfy all constraints.
 
@@ -111,7 +150,7 @@ class FeasibleSpace:
         nearest = self._nearest()
         if self._violation(nearest):
             asked = ", ".join(map(str, self.constraints))
-            reached = ", ".join(f"{one.name} {one.value(nearest):,.10g}" for one in self.constraints)
+            reached = ", ".join(f"{one.name} {one.shown(one.value(nearest))}" for one in self.constraints)
             raise NASError(f"no path has {asked}: the nearest, {self.space.encode(nearest)!r}, has {reached}")
 
     def __contains__(self, path: Path) -> bool:

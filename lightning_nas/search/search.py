@@ -18,7 +18,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
 from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.search.algorithm import SearchAlgorithm
-from lightning_nas.search.constraints import FeasibleSpace
+from lightning_nas.search.constraints import Constraint, FeasibleSpace
 from lightning_nas.search.result import Result, settings_of
 from lightning_nas.search.runner import Evaluation, run
 from lightning_nas.search.scoring import Criterion, SupernetScorer
@@ -77,7 +77,7 @@ class Search(Callback):
         self.settings = {
             "space": feasible.space.describe(),
             "algorithm": settings_of(algorithm),
-            "limits": [str(constraint) for constraint in feasible.constraints],
+            "limits": [_with_source(constraint) for constraint in feasible.constraints],
             "seed": seed,
             "score": criterion,
             "recalibrate": recalibrate,
@@ -152,11 +152,7 @@ class Search(Callback):
         assert isinstance(pl_module, SupernetModule)
         scores = self._scorer.found(pl_module.evaluator.scores())
         top = sorted(zip(self._top, scores, strict=True), key=lambda pair: -pair[1])
-        measures = {
-            constraint.name: constraint.value
-            for constraint in self.algorithm.feasible.constraints
-            if constraint.name not in ("params", "macs")
-        }
+        measures = {constraint.name: constraint.value for constraint in self._measures}
         self.result = Result(
             self.algorithm.space,
             self._record,
@@ -171,14 +167,25 @@ class Search(Callback):
             self._partial.remove()
             rank_zero_info(self._summary(self.result))
 
+    @property
+    def _measures(self) -> list[Constraint]:
+        """What is limited beside what every result shows."""
+        constraints = self.algorithm.feasible.constraints
+        return [constraint for constraint in constraints if constraint.name not in ("params", "macs")]
+
     def _summary(self, result: Result) -> str:
         path, score = result.top[0]
         cost = result.space.cost(path)
+        more = "".join(f", {one.name} {one.shown(one.value(path))}" for one in self._measures)
         known = f", ground truth {self.truth[path]:.2f} %" if path in self.truth else ""
         return (
             f"Best of {len(result.record)}: {result.space.encode(path)} ({LABELS[self.criterion]} {score:.4g}, "
-            f"{cost.params:,} parameters, {cost.macs:,} multiply-adds{known}). All is in {self.folder}"
+            f"{cost.params:,} parameters, {cost.macs:,} multiply-adds{more}{known}). All is in {self.folder}"
         )
+
+
+def _with_source(constraint: Constraint) -> str:
+    return f"{constraint} ({constraint.source})" if constraint.source else str(constraint)
 
 
 def _require_writable(folder: Path) -> None:
