@@ -1,6 +1,7 @@
 """``lightning-nas latency``: what the networks of a space take on this device."""
 
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,15 +50,12 @@ def latency(
     Raises:
         NASError: A number is out of range, the device is missing, or out exists.
     """
+    conditions = Conditions(device, threads, batch, precision, channels_last)
     if networks < 5:
         raise NASError(f"networks is {networks}: valid are numbers from 5, a fifth of which is held out")
     if rounds < 1 or seed < 0:
         raise NASError(f"rounds is {rounds} and seed is {seed}: valid are numbers from 1 and from 0")
-    if out.suffix != ".json":
-        raise NASError(f"out is {str(out)!r}: a table of latencies is a .json file")
-    if out.exists():
-        raise NASError(f"out is {str(out)!r}, which exists: choose another, or remove it to measure anew")
-    conditions = Conditions(device, threads, batch, precision, channels_last)
+    _require_free(out)
     facts = conditions.facts
     selection = select(space, networks, seed)
     settings = {"space": space.describe(), "networks": networks, "rounds": rounds, "seed": seed, **facts}
@@ -74,6 +72,24 @@ def latency(
         f"{out}: {len(latencies)} networks on {table.setting}, {latencies.min():.4g} to {latencies.max():.4g} ms\n"
         f"{table.agreement}"
     )
+
+
+def _require_free(out: Path) -> None:
+    """Refuses a file that cannot be written, before anything is measured.
+
+    Raises:
+        NASError: It is no JSON file, or exists, or its folder cannot be written.
+    """
+    if out.suffix != ".json":
+        raise NASError(f"out is {str(out)!r}: a table of latencies is a .json file")
+    if out.exists():
+        raise NASError(f"out is {str(out)!r}, which exists: choose another, or remove it to measure anew")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise NASError(f"out is {str(out)!r}, where nothing can be written: {error.strerror}") from error
 
 
 def _draw(

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 from lightning_nas.latency.conditions import device_name
-from lightning_nas.latency.measure import Selection
+from lightning_nas.latency.timing import Selection
 from lightning_nas.ranking import spearman
 from lightning_nas.spaces import Path, SearchSpace
 
@@ -156,17 +156,17 @@ def _sum(base: float, choices: Values, path: Path) -> float:
 def _regression(space: SearchSpace, paths: Sequence[Path], latencies: Floats) -> tuple[float, Values]:
     """The base and the values whose sums have the least squared distance from what was measured, by ridge regression.
 
-    Its strength is chosen by leaving every network out once, but for a space of one decision: there every choice is a
-    network, and its value is its own latency.
+    Its strength is chosen by leaving every network out once. In a space of one decision nothing can be left out: every
+    choice is a network, and its value its own latency.
     """
     ends = np.cumsum(space.num_choices)
     starts = ends - space.num_choices
     taken = np.zeros((len(paths), ends[-1]))
     for row, path in zip(taken, paths, strict=True):
         row[starts + path] = 1
-    known = taken.any(axis=0)
-    strengths = STRENGTHS if len(space.num_choices) > 1 else STRENGTHS[:1]
-    ridge = RidgeCV(alphas=strengths).fit(taken, latencies)
+    known: NDArray[np.bool_] = taken.max(axis=0) > 0
+    is_sum = len(space.num_choices) > 1 and len(set(paths)) > 1
+    ridge = (RidgeCV(STRENGTHS) if is_sum else Ridge(STRENGTHS[0])).fit(taken, latencies)
     base, choices = float(ridge.intercept_), []
     for start, end in zip(starts, ends, strict=True):
         # Any number may be moved from all choices of a decision to the base. So the fastest one is 0.

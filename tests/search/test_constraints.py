@@ -56,7 +56,7 @@ def test_a_window_between_two_paths_is_impossible() -> None:
     first, second, *_ = params()
     with pytest.raises(NASError, match=r"at least [\d,]+ and at most [\d,]+: the nearest"):
         FeasibleSpace(SPACE, Limits(min_params=first + 1, max_params=second - 1).constraints(SPACE))
-    with pytest.raises(NASError, match="no params are at least 5 and at most 4"):
+    with pytest.raises(NASError, match="params at least 5 and at most 4 is an empty window"):
         Limits(min_params=5, max_params=4).constraints(SPACE)
 
 
