@@ -29,8 +29,8 @@ from lightning_nas.callbacks import (
 )
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
-from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.latency import LatencyTable
+from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
@@ -157,7 +157,8 @@ class NASTrainer(Trainer):
             seed: Of the search; None takes the one of ``seed_everything``.
 
         Raises:
-            NASError: No path is within the limits, the table of latencies does not fit, or results cannot be written there, or would replace others.
+            NASError: No path is within the limits, the table of latencies is of another space, or results cannot be written
+                there, or would replace others.
         """
         callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
         ranking = next((callback for callback in callbacks if isinstance(callback, Ranking)), Ranking())
