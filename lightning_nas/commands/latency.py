@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from lightning_nas import plots
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
-from lightning_nas.latency import Conditions, Device, LatencyTable, Precision, Selection, measure, select
+from lightning_nas.latency import (
+    Clock,
+    Conditions,
+    Device,
+    LatencyTable,
+    Precision,
+    Selection,
+    measure,
+    select,
+)
 from lightning_nas.spaces import SearchSpace
 
 Floats = NDArray[np.float64]
@@ -27,6 +36,7 @@ def latency(
     batch: int = 1,
     precision: Precision = "32",
     channels_last: bool = False,
+    clock: Clock = "wall",
     seed: int = 0,
     out: Path = Path("latency.json"),
 ) -> None:
@@ -44,13 +54,15 @@ def latency(
         batch: Images that go through a network at once; a latency is that of the batch.
         precision: Of weights and images: 32, bf16 or 16 bits.
         channels_last: Lay the channels of a pixel side by side in memory.
+        clock: Count all time (wall), or only what one thread of the CPU worked for this process (process), which is
+            nearer to the truth on a machine that others use, too.
         seed: Of the choice of networks.
         out: The table, a JSON file.
 
     Raises:
         NASError: A number is out of range, the device is missing, or out exists.
     """
-    conditions = Conditions(device, threads, batch, precision, channels_last)
+    conditions = Conditions(device, threads, batch, precision, channels_last, clock)
     if networks < 5:
         raise NASError(f"networks is {networks}: valid are numbers from 5, a fifth of which is held out")
     if rounds < 1 or seed < 0:

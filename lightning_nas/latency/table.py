@@ -101,7 +101,8 @@ class LatencyTable:
         facts = self.conditions
         threads = f"{facts['threads']} thread{'s' * (facts['threads'] > 1)}, " * (facts["device"] == "cpu")
         layout = ", channels last" * facts["channels_last"]
-        return f"{facts['device_name']} ({threads}batch {facts['batch']}, precision {facts['precision']}{layout})"
+        clock = ", process clock" * (facts["clock"] == "process")
+        return f"{facts['device_name']} ({threads}batch {facts['batch']}, precision {facts['precision']}{layout}{clock})"
 
     @property
     def agreement(self) -> str:

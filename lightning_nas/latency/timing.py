@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.benchmark import Timer
+from torch.utils import benchmark
 from tqdm import tqdm
 
 from lightning_nas.evaluation import PartialScores
@@ -125,10 +125,11 @@ def stopwatch(space: SearchSpace, conditions: Conditions) -> Callable[[Path], fl
             network = space.build_standalone(path).eval()
         network.to(conditions.device, dtype).to(memory_format=layout)
         # It warms up by itself, and waits for a GPU before and after every block of runs.
-        timer = Timer(
+        timer = benchmark.Timer(
             "network(images)",
             globals={"network": network, "images": images},
             num_threads=conditions.threads,
+            timer=time.process_time if conditions.clock == "process" else benchmark.timer,
         )
         with torch.inference_mode():
             measured = timer.blocked_autorange(min_run_time=SECONDS)

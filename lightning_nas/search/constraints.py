@@ -108,11 +108,18 @@ class Latency:
         table: The file, which ``lightning-nas latency`` writes.
         max: The most milliseconds; None is no limit.
         min: The fewest.
+
+    Raises:
+        NASError: There is no table.
     """
 
-    table: str
+    table: str = ""
     max: float | None = None
     min: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.table:
+            raise NASError("latency.table is not given: lightning-nas latency writes such a file")
 
     def constraint(self, table: LatencyTable) -> Constraint:
         """The window that was asked for.

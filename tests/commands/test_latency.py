@@ -39,6 +39,7 @@ def test_networks_are_measured_and_compared(tmp_path: Path, capsys: pytest.Captu
         "batch": 2,
         "precision": "bf16",
         "channels_last": True,
+        "clock": "wall",
     }
     with (out.with_suffix(".csv")).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -91,6 +92,7 @@ def test_interrupted_the_same_command_continues(tmp_path: Path, monkeypatch: pyt
         (["--rounds", "0"], "rounds is 0"),
         (["--threads", "0"], "threads is 0"),
         (["--device", "cuda"], "PyTorch finds no GPU here"),
+        (["--clock", "process", "--threads", "2"], "it times one thread of the cpu"),
         (["--out", "t.txt"], "a table of latencies is a .json file"),
         (["--out", "there.json"], "exists: choose another"),
         (["--out", "file/t.json"], "nothing can be written"),

@@ -1,5 +1,6 @@
 """Which networks are measured, and that they are."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from toy_space import Toy
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
 from lightning_nas.latency import Conditions, measure, select
+from lightning_nas.latency.conditions import DTYPES
 from lightning_nas.latency.timing import stopwatch
 from lightning_nas.spaces import (
     DARTS,
@@ -99,8 +101,13 @@ def test_an_interrupted_measurement_continues(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "conditions",
-    [Conditions(), Conditions(batch=3, channels_last=True), Conditions(threads=2, precision="bf16")],
-    ids=["plain", "batch", "bf16"],
+    [
+        Conditions(),
+        Conditions(batch=3, channels_last=True),
+        Conditions(threads=2, precision="bf16"),
+        Conditions(precision="16"),
+    ],
+    ids=["plain", "batch", "bf16", "half"],
 )
 def test_networks_are_timed(conditions: Conditions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_nas.latency.timing.SECONDS", 1e-3)
@@ -118,7 +125,7 @@ def test_networks_are_timed(conditions: Conditions, monkeypatch: pytest.MonkeyPa
     assert stopwatch(space, conditions)(space[3]) > 0
     assert torch.equal(state, torch.get_rng_state())
     assert seen[0].shape == (conditions.batch, 3, 8, 8)
-    assert seen[0].dtype == (torch.bfloat16 if conditions.precision == "bf16" else torch.float32)
+    assert seen[0].dtype == DTYPES[conditions.precision]
     assert seen[0].is_contiguous(memory_format=torch.channels_last) == conditions.channels_last
 
 
@@ -128,6 +135,19 @@ def test_more_work_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = Toy(layers=1, width=2), Toy(layers=1, width=4096)
     times = [min(stopwatch(space, Conditions())((1,)) for _ in range(3)) for space in (small, large)]
     assert np.diff(times) > 0
+
+
+def test_the_clock_of_the_process_stands_still_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_nas.latency.timing.SECONDS", 1e-4)
+
+    class Sleeper(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.05)
+            return images
+
+    monkeypatch.setattr(Toy, "build_standalone", lambda *_: Sleeper())
+    assert stopwatch(SPACE, Conditions())((0, 0)) >= 50
+    assert 0 < stopwatch(SPACE, Conditions(clock="process"))((0, 0)) < 25
 
 
 @pytest.mark.parametrize(

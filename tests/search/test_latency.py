@@ -85,7 +85,7 @@ def test_a_search_does_not_continue_with_another_table(tmp_path: Path) -> None:
 def test_impossible_limits_name_the_nearest_latency(space: SearchSpace, tmp_path: Path) -> None:
     table = LatencyTable.read(Path(written(tmp_path, space)), space)
     with pytest.raises(NASError, match=r"no path has latency at most 0\.5 ms: the nearest, ") as refused:
-        FeasibleSpace(space, [Latency("", max=0.5).constraint(table)])
+        FeasibleSpace(space, [Latency("t.json", max=0.5).constraint(table)])
     fastest = table.base + sum(min(value or 0 for value in values) for values in table.choices)
     nearest = float(str(refused.value).removesuffix(" ms").rpartition(" ")[2])
     assert nearest == pytest.approx(fastest, rel=0.01)
@@ -99,3 +99,5 @@ def test_mistakes_are_told_before_anything_is_scored(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="no such file"):
         search(tmp_path, Latency(str(tmp_path / "none.json")), evolution)
     assert not (tmp_path / "search").exists()
+    with pytest.raises(NASError, match=r"latency\.table is not given"):
+        Latency(max=4)
