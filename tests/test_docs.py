@@ -53,6 +53,7 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("configs", "groundtruth"):
         (folder / name).symlink_to(ROOT / name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr("lightning_nas.latency.timing.SECONDS", 1e-4)
 
 
 def understand(found: list[list[str]], folder: Path) -> None:
@@ -87,6 +88,7 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "predict",
         "groundtruth",
         "retrain",
+        "latency",
         "search",
         "submit",
     }
@@ -110,7 +112,7 @@ def test_commands_of_the_page_on_search_are_understood(
 ) -> None:
     enter(tmp_path, monkeypatch)
     found = commands(ROOT / "docs" / "search.md")
-    assert [args[0] for args in found] == ["fit", "search", "search"]
+    assert [args[0] for args in found] == ["fit", "search", "latency", "search", "search"]
     understand(found, tmp_path)
 
 
