@@ -120,8 +120,8 @@ def stopwatch(space: SearchSpace, conditions: Conditions) -> Callable[[Path], fl
     images = images.to(conditions.device, dtype, memory_format=layout)
 
     def milliseconds(path: Path) -> float:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        # It is built on the CPU, whose global stream of random numbers stays as it is.
+        with torch.random.fork_rng(devices=[]):
             network = space.build_standalone(path).eval()
         network.to(conditions.device, dtype).to(memory_format=layout)
         # It warms up by itself, and waits for a GPU before and after every block of runs.

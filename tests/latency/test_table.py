@@ -162,3 +162,6 @@ def test_a_table_of_another_device_says_so() -> None:
     assert other.told.startswith("Abacus (2 threads, batch 1, precision 32); 8 held out: Spearman ")
     assert other.told.endswith(f"; here it would be {FACTS['device_name']}")
     assert other.source != table.source
+    facts = Conditions(channels_last=True, clock="process").facts | {"device_name": "Abacus"}
+    said = dataclasses.replace(table, conditions=facts).setting
+    assert said == "Abacus (1 thread, batch 1, precision 32, channels last, process clock)"
