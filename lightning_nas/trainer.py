@@ -160,9 +160,6 @@ class NASTrainer(Trainer):
             NASError: No path is within the limits, the table of latencies is of another space, or results cannot be written
                 there, or would replace others.
         """
-        callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
-        ranking = next((callback for callback in callbacks if isinstance(callback, Ranking)), Ranking())
-        table = None if ranking.benchmark is None else TabularBenchmark.read(ranking.benchmark)
         constraints = limits.constraints(model.space)
         if latency is not None:
             latencies = LatencyTable.read(Path(latency.table), model.space)
@@ -174,9 +171,9 @@ class NASTrainer(Trainer):
             Path(out or Path(self.default_root_dir) / "search"),
             resolve_seed(seed),
             criterion=score,
-            recalibrate=ranking.recalibrate,
+            recalibrate=self._ranking.recalibrate,
             shifting=shifting,
-            truth=None if table is None else table.truth(model.space, ranking.dataset),
+            truth=self._ground_truth(model),
             progress=self._flags.get("enable_progress_bar") is not False,
         )
         if transfer and shifting is None:
@@ -249,8 +246,12 @@ class NASTrainer(Trainer):
         if self.is_global_zero:
             print(f"{root / retraining.RESULT}: {retraining.sentence(result)}")
 
+    @property
+    def _ranking(self) -> Ranking:
+        return next((callback for callback in self._given if isinstance(callback, Ranking)), Ranking())
+
     def _ground_truth(self, model: SupernetModule) -> dict[Architecture, float]:
-        ranking = next((callback for callback in self._given if isinstance(callback, Ranking)), Ranking())
+        ranking = self._ranking
         if ranking.benchmark is None:
             return {}
         return TabularBenchmark.read(ranking.benchmark).truth(model.space, ranking.dataset)
