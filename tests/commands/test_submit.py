@@ -104,7 +104,11 @@ def test_sbatch_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ("command", "options", "message"),
     [
         ([], {}, "submit needs a command behind --"),
-        (["convert"], {}, "submit cannot run 'convert': valid are fit, validate, test, predict, retrain"),
+        (
+            ["convert"],
+            {},
+            "submit cannot run 'convert': valid are fit, validate, test, predict, retrain, search",
+        ),
         (FIT, {"time": "1 day"}, "time is '1 day', but must be"),
         (FIT, {"time": "2"}, "notice is 120 seconds, but must be .* shorter than time, which is 2"),
         (FIT, {"notice": 0}, "notice is 0 seconds"),

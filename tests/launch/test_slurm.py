@@ -136,6 +136,8 @@ def test_other_limits_are_refused(time: str) -> None:
         seconds(time)
 
 
-@pytest.mark.parametrize(("verb", "continues"), [("fit", True), ("retrain", True), ("validate", False)])
+@pytest.mark.parametrize(
+    ("verb", "continues"), [("fit", True), ("retrain", True), ("validate", False), ("search", False)]
+)
 def test_trainings_continue(verb: str, continues: bool) -> None:
     assert ("--ckpt_path last" in script(dataclasses.replace(JOB, command=[verb]))) == continues
