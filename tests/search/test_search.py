@@ -258,6 +258,30 @@ def test_a_supernet_is_transferred_but_for_its_classifier(trained: Path, tmp_pat
         search(tmp_path, transfer=True, shifting=Shifting())
 
 
+def test_a_supernet_of_other_classes_and_sizes_is_transferred(tmp_path: Path) -> None:
+    """Cells do not ask how large images are, so that only the classifier differs."""
+    small, large = (
+        NASBench201(channels=2, cells=1, num_classes=5, image_size=12),
+        NASBench201(channels=2, cells=1),
+    )
+    trained = SupernetModule(small, in_channels=1)
+    saved: dict[str, Any] = {"state_dict": trained.state_dict()}
+    checkpoint.describe(saved, trained.space, trained.supernet.norm, classes=None)
+    torch.save(saved, tmp_path / "other.ckpt")
+    module = short_runs.supernet_module(large)
+    shifting = Shifting(steps=1, lr=1e-30, weight_decay=0.0)
+    options: dict[str, Any] = {
+        "ckpt_path": str(tmp_path / "other.ckpt"),
+        "transfer": True,
+        "shifting": shifting,
+    }
+    found = search(tmp_path, module, algorithm=RandomSearch(2), **options)
+    assert found["evaluations"] == 2
+    fresh = head(module.space)
+    for name, value in module.supernet.state_dict().items():
+        assert (name in fresh) or torch.equal(value, trained.supernet.state_dict()[name]), name
+
+
 @pytest.mark.parametrize(
     ("space", "names"),
     [
