@@ -87,7 +87,7 @@ def run(
         scorer: Gives the scores.
         partial: Where the record of an interrupted search is; None is nowhere.
         keep: Whether this process writes it.
-        show: Is called with the record whenever it grows.
+        show: Is called with the record whenever it grows; never with an empty one.
 
     Returns:
         Everything that was scored, in that order.
@@ -100,6 +100,7 @@ def run(
     record = _retold(algorithm, answers)
     if kept is not None:
         scorer.restore(kept["scorer"])
+    if record:
         show(record)
 
     def save() -> None:

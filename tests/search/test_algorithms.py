@@ -146,7 +146,9 @@ def test_an_interrupted_search_ends_as_if_it_had_not_been(name: str, share: floa
     with pytest.raises(KeyboardInterrupt):
         run(begin(), before, partial)
     after = Interrupted(Scored(space), -1)
-    assert run(begin(), after, partial) == straight
+    shown: list[int] = []
+    assert run(begin(), after, partial, show=lambda record: shown.append(len(record))) == straight
+    assert shown[0] > 0
     assert before.batches + after.batches == counting.batches
 
 

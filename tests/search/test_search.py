@@ -123,12 +123,13 @@ def test_ground_truth_stands_beside_what_was_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "shifting", "question"),
     [
+        (evolution, None, 0),
         (evolution, None, 2),
         (lambda: Boltzmann(evaluations=30, num_rescored=5), None, 17),
         (evolution, Shifting(steps=2, lr=0.05), 13),
         (evolution, Shifting(steps=2, lr=0.05, accumulate=True), 2),
     ],
-    ids=["evolution", "boltzmann", "shifting", "shifting_by_generation"],
+    ids=["at_once", "evolution", "boltzmann", "shifting", "shifting_by_generation"],
 )
 def test_an_interrupted_search_continues_exactly(
     make: Callable[[], SearchAlgorithm],
