@@ -70,8 +70,7 @@ class SearchAlgorithm(ABC):
 
     def take(self, path: Path) -> bool:
         """Whether a path is feasible and its function was not asked for before; from now on it was."""
-        key = self.space.functional_key(path)
-        if path not in self.feasible or key in self._taken:
+        if path not in self.feasible or (key := self.space.functional_key(path)) in self._taken:
             return False
         self._taken.add(key)
         return True

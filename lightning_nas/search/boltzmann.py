@@ -1,13 +1,14 @@
 """Boltzmann softmax exploration."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
-from lightning_nas.search.algorithm import TRIES, SearchAlgorithm, require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
 
@@ -15,6 +16,9 @@ Floats = NDArray[np.float64]
 
 FEW = 500
 """Feasible functions up to which each has a value of its own."""
+
+TRIES = 20
+"""Draws that may be outside of the limits, before the way from the last one into them is looked for."""
 
 
 def softmax(values: Floats, sharpness: float) -> Floats:
@@ -44,7 +48,8 @@ class Boltzmann(SearchAlgorithm):
 
     Where a space has at most 500 functions that are feasible, every one has a value Q, and is visited once before
     anything else. In larger spaces every choice of every decision has one, from 1 at first, so that all are tried;
-    a path is drawn decision by decision, and its reward goes to all of its choices. The noise of a reward, about .03
+    a path is drawn decision by decision, and its reward goes to all of its choices. Draws outside of the limits are
+    repeated; where all of twenty are, the last one is changed decision by decision until it is inside. The noise of a reward, about .03
     with 128 images, is larger than the differences of good paths: a mean over visits tells them apart.
 
     Args:
@@ -105,7 +110,8 @@ class Boltzmann(SearchAlgorithm):
         if self.one_batch:
             return [self._draw(self.rng(self.step))]
         if self._rescored is None:
-            self._rescored = sorted(self._visited, key=lambda path: -self.value(path))[: self.num_rescored]
+            best = sorted(self._visited, key=lambda path: -self.value(path))
+            self._rescored = list(islice(filter(self.take, best), self.num_rescored))
         asked, self._rescored = self._rescored[:n], self._rescored[n:]
         return asked
 
@@ -141,7 +147,7 @@ class Boltzmann(SearchAlgorithm):
         for _ in range(TRIES):
             if (path := self._draw_choices(sharpness, rng)) in self.feasible:
                 return path
-        return self.feasible.sample(rng)
+        return self.feasible.near(path, rng) or self.feasible.sample(rng)
 
     def _draw_choices(self, sharpness: float, rng: np.random.Generator) -> Path:
         path: Path = ()

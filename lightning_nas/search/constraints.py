@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
@@ -149,7 +149,6 @@ class FeasibleSpace:
 
     space: SearchSpace
     constraints: Sequence[Constraint] = ()
-    _known: dict[Path, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.constraints:
@@ -164,14 +163,21 @@ class FeasibleSpace:
         return self.space.is_valid(path) and not self._violation(path)
 
     def sample(self, rng: np.random.Generator) -> Path:
-        """One feasible path: uniform over them, unless they are so rare that it has to be climbed to."""
+        """One feasible path: uniform over them, unless they are so rare in a large space that it is climbed to."""
         for _ in range(TRIES):
             path = self.space.sample(rng)
             if not self._violation(path):
                 return path
+        if self.space.size <= ENUMERABLE:
+            return self.paths[rng.integers(len(self.paths))]
         while self._violation(path := self._climb(self.space.sample(rng), rng)):
             pass
         return path
+
+    def near(self, path: Path, rng: np.random.Generator) -> Path | None:
+        """A feasible path that some changes of single decisions away from ``path`` lead to; None where they do not."""
+        reached = self._climb(path, rng)
+        return None if self._violation(reached) else reached
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
@@ -210,8 +216,9 @@ class FeasibleSpace:
             path = step
         return path
 
-    def _violation(self, path: Path) -> float:
-        # A search asks for the same paths again and again, and a cost takes up to 30 us.
-        if path not in self._known:
-            self._known[path] = sum(constraint.violation(path) for constraint in self.constraints)
-        return self._known[path]
+    @cached_property
+    def _violation(self) -> Callable[[Path], float]:
+        # A search asks for the same paths again and again, and a cost takes up to 250 us; it may ask for millions, too.
+        return lru_cache(maxsize=ENUMERABLE)(
+            lambda path: sum(constraint.violation(path) for constraint in self.constraints)
+        )

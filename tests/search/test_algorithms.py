@@ -262,6 +262,26 @@ def test_boltzmann_exploration_settles_on_good_paths() -> None:
     assert np.mean([e.score for e in record[-300:]]) > np.mean([e.score for e in record[:300]]) + 20
 
 
+def test_boltzmann_exploration_learns_within_limits_that_few_paths_satisfy() -> None:
+    """One in ten thousand paths has at most four layers of sixteen; the best have them in the first half."""
+    space = Toy(layers=16)
+    limits = Limits(max_params=space.cost((1,) * 4 + (0,) * 12).params)
+    algorithm = Boltzmann(evaluations=400)
+    algorithm.begin(FeasibleSpace(space, limits.constraints(space)), seed=0)
+    rewards: list[float] = []
+    while algorithm.one_batch:
+        [path] = algorithm.ask(1)
+        rewards.append(25 * np.count_nonzero(path[:8]))
+        algorithm.tell([path], rewards[-1:])
+    assert np.mean(rewards[:50]) < 85
+    assert np.mean(rewards[-100:]) > 95
+
+
+def test_boltzmann_exploration_scores_no_function_twice_in_the_end() -> None:
+    final = [e.path for e in search(Boltzmann(evaluations=400, num_rescored=400), CELL) if not e.one_batch]
+    assert len({CELL.functional_key(path) for path in final}) == len(final) > 40
+
+
 def test_nsga2_finds_a_better_front_than_chance() -> None:
     from lightning_nas.ranking.pareto import pareto_front
 

@@ -43,6 +43,22 @@ def test_rare_paths_are_climbed_to() -> None:
     assert len(set(found)) == 3
 
 
+def test_a_path_that_no_neighbour_leads_to_is_found_in_spaces_that_can_be_enumerated() -> None:
+    space = Toy(layers=8)
+    wanted = space[4321]
+    feasible = FeasibleSpace(space, [Constraint("distance", lambda path: float(path != wanted), high=0)])
+    assert feasible.sample(np.random.default_rng(0)) == wanted
+    assert feasible.near(space[1234], np.random.default_rng(0)) is None
+
+
+def test_the_way_into_the_limits_keeps_what_it_can_of_a_path() -> None:
+    space = Toy(layers=12)
+    feasible = FeasibleSpace(space, [Constraint("layers", lambda path: float(12 - path.count(0)), high=4)])
+    near = feasible.near((2,) * 12, np.random.default_rng(0))
+    assert near is not None
+    assert sorted(near) == [0] * 8 + [2] * 4
+
+
 @pytest.mark.parametrize("space", [NASBench201(), MobileNetV2()], ids=["enumerable", "large"])
 def test_impossible_limits_name_the_nearest_value(space: SearchSpace) -> None:
     with pytest.raises(NASError) as refused:
