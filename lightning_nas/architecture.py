@@ -39,7 +39,7 @@ def _best(file: Path) -> str:
 def draw(space: SearchSpace, path: Architecture) -> Figure:
     """A drawing of ``path``, with its cost in the title."""
     cost = space.cost(path)
-    title = f"{type(space).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
+    title = f"{type(space.whole).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
     outline = space.outline(path)
     if isinstance(outline, Chain):
         return plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)

@@ -157,8 +157,8 @@ class NASTrainer(Trainer):
             seed: Of the search; None takes the one of ``seed_everything``.
 
         Raises:
-            NASError: No path is within the limits, the table of latencies is of another space, or results cannot be written
-                there, or would replace others.
+            NASError: No path is within the limits, the table of latencies is of another space, there are no images, or
+                results cannot be written there, or would replace others.
         """
         constraints = limits.constraints(model.space)
         if latency is not None:
@@ -191,6 +191,8 @@ class NASTrainer(Trainer):
         }
         with quiet():
             trainer = Trainer(default_root_dir=self.default_root_dir, callbacks=[search], **self._flags | own)
+        if trainer.limit_val_batches == 0:
+            raise NASError("trainer.limit_val_batches is 0, but validation images score the paths: raise it")
         with warnings.catch_warnings():
             # The sampler of the training has nothing to do here.
             warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")

@@ -1,6 +1,7 @@
 """Two ranks search as one process does."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import short_runs
 from gloo_workers import GlooPair, rank, ranks, strategy
 from toy_space import Toy
 
-from lightning_nas.search import Boltzmann, Evolution, SearchAlgorithm, Shifting
+from lightning_nas.search import Boltzmann, Evolution, RandomSearch, SearchAlgorithm, Shifting
+from lightning_nas.spaces import NormPolicy, Pooling, SearchSpace
+from lightning_nas.spaces.operations import SHARED
 
 pytestmark = pytest.mark.slow
+
+SPACE = Toy(layers=4, width=4)
 
 
 def evolution() -> Evolution:
@@ -22,10 +27,16 @@ def boltzmann() -> Boltzmann:
     return Boltzmann(evaluations=12, num_rescored=5)
 
 
-def searched(root: Path, make: Callable[[], SearchAlgorithm], shifting: Shifting | None) -> dict[str, Any]:
+def searched(
+    root: Path,
+    make: Callable[[], SearchAlgorithm],
+    shifting: Shifting | None,
+    space: SearchSpace = SPACE,
+    norm: NormPolicy = SHARED,
+) -> dict[str, Any]:
     """Every rank has a folder of its own, so that it shows who writes."""
     own = root / f"rank {rank()} of {ranks()}"
-    module = short_runs.supernet_module(Toy(layers=4, width=4))
+    module = short_runs.supernet_module(space, norm=norm)
     data = short_runs.digits(batch_size=50 // ranks(), eval_batch_size=40)
     short_runs.trainer(own, **strategy()).search(module, data, algorithm=make(), shifting=shifting, seed=0)
     return {"wrote": sorted(path.name for path in (own / "search").iterdir()), "weights": module.state_dict()}
@@ -53,3 +64,12 @@ def test_two_ranks_find_what_one_finds(
         assert float(before["score"]) == pytest.approx(
             float(now["score"]), abs=0 if shifting is None else 1e-9
         )
+
+
+def test_shifting_leaves_all_ranks_with_one_state_of_batch_norm(pair: GlooPair, tmp_path: Path) -> None:
+    """Every rank trains on other images, and scores other paths with running statistics."""
+    space = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4))
+    norm = NormPolicy(running_stats=True)
+    first, second = pair.run(searched, tmp_path, partial(RandomSearch, 4), Shifting(steps=2), space, norm)
+    assert any(name.endswith("running_mean") for name in first["weights"])
+    short_runs.assert_same(first["weights"], second["weights"])

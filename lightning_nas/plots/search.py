@@ -19,17 +19,17 @@ UNITS = {
 }
 
 
-def best_so_far(scores: ArrayLike, label: str = "score") -> Figure:
+def best_so_far(evaluations: ArrayLike, scores: ArrayLike, label: str = "score") -> Figure:
     """Every score in the order in which it was found, and the best up to then.
 
     Args:
+        evaluations: Their numbers, ascending; shape (n,).
         scores: Shape (n,), higher is better.
         label: What a score is.
     """
     found = np.asarray(scores, dtype=np.float64)
     figure = style.new_figure(6, 3.6)
     axes = figure.subplots()
-    evaluations = np.arange(1, len(found) + 1)
     axes.plot(evaluations, found, ".", color=style.NEUTRAL, markersize=3, alpha=0.5, label="scored")
     axes.step(
         evaluations,
@@ -50,7 +50,7 @@ def pareto(costs: ArrayLike, scores: ArrayLike, front: ArrayLike, cost: str, lab
         costs: Shape (n,).
         scores: Shape (n,), higher is better.
         front: Indices of the front, from the cheapest network on.
-        cost: Which cost it is: ``params``, ``macs`` or ``latency``.
+        cost: Which cost it is: ``params``, ``macs``, ``latency``, or the name of another number.
         label: What a score is.
     """
     figure, axes, unit = _cost_axes(cost, "scores over cost", label)
@@ -68,7 +68,7 @@ def pareto_against_truth(scored: Points, front: Points, true_front: Points, cost
         scored: Cost and true accuracy of the networks that were scored.
         front: Of those on the front of the scores.
         true_front: Of those on the front of the ground truth of the whole space.
-        cost: Which cost it is: ``params``, ``macs`` or ``latency``.
+        cost: Which cost it is: ``params``, ``macs``, ``latency``, or the name of another number.
     """
     figure, axes, unit = _cost_axes(cost, "what the search found, by its true accuracy", "true accuracy (%)")
     groups = [np.array(points, dtype=np.float64) / (unit, 1) for points in (scored, front, true_front)]
@@ -87,7 +87,7 @@ def pareto_against_truth(scored: Points, front: Points, true_front: Points, cost
 
 
 def _cost_axes(cost: str, title: str, label: str) -> tuple[Figure, Axes, float]:
-    unit, name = UNITS[cost]
+    unit, name = UNITS.get(cost, (1.0, cost))
     figure = style.new_figure(6, 4)
     axes = figure.subplots()
     style.tidy(axes, title, name, label)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_nas import plots
+from lightning_nas import architecture, plots
+from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 from lightning_nas.ranking.pareto import pareto_front
 from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.search.runner import Evaluation
-from lightning_nas.spaces import Chain, SearchSpace
 from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Writes ``search.json``, ``search.csv`` and the figures, each whole or not at all; ``search.json`` last."""
-        rows = [{"evaluation": i, **self._row(e.path, e.score)} for i, e in enumerate(self.record, 1)]
+        rows = [
+            {"evaluation": i, **self._row(e.path, e.score), "one_batch": e.one_batch}
+            for i, e in enumerate(self.record, 1)
+        ]
         plots.save_table(folder / "search.csv", {name: [row[name] for row in rows] for name in rows[0]})
         for name, figure in self._figures().items():
             plots.save(figure, folder / f"{name}.png")
@@ -63,31 +67,31 @@ class Result:
             row["ground_truth"] = self.truth.get(path)
         return row
 
-    def _improvements(self) -> list[int]:
-        """The evaluations that were better than all before them, of those on all images if there are any."""
-        found: list[int] = []
+    def _final(self) -> list[int]:
+        """The evaluations on all images, if there are any: those on one batch are too noisy to be compared with them."""
         final = [i for i, evaluation in enumerate(self.record) if not evaluation.one_batch]
-        for i in final or range(len(self.record)):
+        return final or list(range(len(self.record)))
+
+    def _improvements(self) -> list[int]:
+        """The final evaluations that were better than all before them."""
+        found: list[int] = []
+        for i in self._final():
             if not found or self.record[i].score > self.record[found[-1]].score:
                 found.append(i)
         return found
 
     def _figures(self) -> dict[str, Any]:
-        outline = self.space.outline(self.top[0][0])
-        cost = self.space.cost(self.top[0][0])
-        title = f"{type(self.space.whole).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
-        if isinstance(outline, Chain):
-            drawing = plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)
-        else:
-            drawing = plots.cells(outline, title)
+        final = self._final()
         return {
-            "best_so_far": plots.best_so_far([evaluation.score for evaluation in self.record], self.label),
+            "best_so_far": plots.best_so_far(
+                [i + 1 for i in final], [self.record[i].score for i in final], self.label
+            ),
             "pareto": self._pareto(),
-            "best": drawing,
+            "best": architecture.draw(self.space, self.top[0][0]),
         }
 
     def _pareto(self) -> Any:
-        scored = {evaluation.path: evaluation.score for evaluation in self.record}
+        scored = {self.record[i].path: self.record[i].score for i in self._final()}
         paths = list(scored)
         name, cost = next(
             iter(self.measures.items()), ("macs", lambda path: float(self.space.cost(path).macs))
@@ -114,6 +118,15 @@ def _front(
 
 
 def settings_of(algorithm: SearchAlgorithm) -> dict[str, Any]:
-    """Class and arguments of an algorithm."""
+    """Class and arguments of an algorithm.
+
+    Raises:
+        NASError: It keeps an argument under another name.
+    """
     names = inspect.signature(type(algorithm)).parameters
+    for name in names:
+        if not hasattr(algorithm, name):
+            raise NASError(
+                f"algorithm {type(algorithm).__name__} takes {name}, but has no attribute {name}, which results record"
+            )
     return {"name": type(algorithm).__name__, **{name: getattr(algorithm, name) for name in names}}

@@ -116,7 +116,10 @@ class Search(Callback):
             "weights": checkpoint.digest(module.supernet),
             "eval_batch_size": data.eval_batch_size,
             "number of batches": int(sum(trainer.num_val_batches)),
+            "precision": trainer.precision,
         }
+        if self.shifting is not None:
+            self.settings |= {"batch_size": data.batch_size, "number of processes": trainer.world_size}
         self._require_same()
         return PartialScores(self.folder / "search.partial", self.settings)
 
@@ -125,7 +128,10 @@ class Search(Callback):
         file = self.folder / "search.json"
         if not file.is_file():
             return
-        before = json.loads(file.read_text())["settings"]
+        try:
+            before = json.loads(file.read_text())["settings"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise NASError(f"{file} is no result of a search: choose another out") from error
         for key, value in self.settings.items():
             if before.get(key) != json.loads(json.dumps(value)):
                 raise NASError(

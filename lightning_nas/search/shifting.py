@@ -30,11 +30,11 @@ class Shifting:
     Attributes:
         steps: Training batches per path, at least 1.
         lr: Learning rate, above 0.
-        momentum: Of one optimizer for the whole search.
-        weight_decay: Not of biases and batch-norm.
+        momentum: Of one optimizer for the whole search, in [0, 1).
+        weight_decay: Not of biases and batch-norm, at least 0.
         label_smoothing: Of the training loss, in [0, 1).
-        accumulate: One update per generation, with the mean loss of all of its paths, each on ``steps`` batches of its
-            own; otherwise an update after every batch, as in the released code.
+        accumulate: One update per generation (per 100 paths of a larger one), with the mean loss of all of its paths,
+            each on ``steps`` batches of its own; otherwise an update after every batch, as in the released code.
     """
 
     steps: int = 20
@@ -49,6 +49,10 @@ class Shifting:
             raise NASError(f"shifting.steps is {self.steps}: valid are numbers from 1")
         if self.lr <= 0:
             raise NASError(f"shifting.lr is {self.lr}: valid are numbers above 0")
+        if not 0 <= self.momentum < 1:
+            raise NASError(f"shifting.momentum is {self.momentum}: valid are numbers from 0 to below 1")
+        if self.weight_decay < 0:
+            raise NASError(f"shifting.weight_decay is {self.weight_decay}: valid are numbers from 0")
         if not 0 <= self.label_smoothing < 1:
             raise NASError(
                 f"shifting.label_smoothing is {self.label_smoothing}: valid are numbers from 0 to below 1"
@@ -58,7 +62,7 @@ class Shifting:
 class ShiftingScorer(SupernetScorer):
     """Trains paths a little before it scores them.
 
-    On several ranks every one trains its share of a batch, and gradients are averaged. Without ``accumulate`` every
+    On several ranks every one trains its share of a batch; gradients and running statistics are averaged. Without ``accumulate`` every
     path is scored by itself, because the weights change in between, so the others wait for the rank that scores it.
 
     Args:
@@ -137,9 +141,10 @@ class ShiftingScorer(SupernetScorer):
         self.module.eval()
 
     def _step(self) -> None:
-        for parameter in self.module.parameters():
-            if parameter.grad is not None:
-                self.trainer.strategy.reduce(parameter.grad, reduce_op="mean")
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        statistics = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
+        for tensor in (*gradients, *statistics):
+            self.trainer.strategy.reduce(tensor, reduce_op="mean")
         self._optimizer.step()
 
     def _training_batches(self) -> Iterator[Any]:

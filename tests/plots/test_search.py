@@ -13,7 +13,7 @@ def lines(figure: Figure) -> dict[str, Any]:
 
 
 def test_the_best_so_far_never_falls() -> None:
-    drawn = lines(plots.best_so_far([3, 1, 4, 1, 5], "accuracy"))
+    drawn = lines(plots.best_so_far([1, 2, 3, 4, 5], [3, 1, 4, 1, 5], "accuracy"))
     assert drawn["scored"].get_ydata().tolist() == [3, 1, 4, 1, 5]
     assert drawn["best so far"].get_ydata().tolist() == [3, 3, 4, 4, 5]
     assert drawn["best so far"].get_xdata().tolist() == [1, 2, 3, 4, 5]
@@ -25,6 +25,7 @@ def test_the_best_so_far_never_falls() -> None:
         ("params", 1e6, "million parameters"),
         ("macs", 1e6, "million multiply-adds"),
         ("latency", 1, "latency (ms)"),
+        ("joules", 1, "joules"),
     ],
 )
 def test_costs_have_their_unit(cost: str, unit: float, label: str) -> None:

@@ -11,13 +11,14 @@ import short_runs
 import torch
 from toy_space import Toy
 
-from lightning_nas import checkpoint
+from lightning_nas import checkpoint, plots
 from lightning_nas.callbacks import Ranking
 from lightning_nas.cli import main
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PathEvaluator
 from lightning_nas.module import SupernetModule
+from lightning_nas.plots import best_so_far
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.search import (
     Boltzmann,
@@ -120,6 +121,32 @@ def test_ground_truth_stands_beside_what_was_found(tmp_path: Path) -> None:
     assert all(float(row["ground_truth"]) == archs.index(row["arch"]) for row in rows(tmp_path))
 
 
+def test_single_batches_are_told_from_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their scores are accuracies, also where the best are told by the loss, and stay out of the figures."""
+    drawn: list[Sequence[float]] = []
+
+    def draw(evaluations: Sequence[int], scores: Sequence[float], label: str) -> Any:
+        drawn.extend((evaluations, scores))
+        return best_so_far(evaluations, scores, label)
+
+    monkeypatch.setattr(plots, "best_so_far", draw)
+    search(tmp_path, algorithm=Boltzmann(evaluations=20, num_rescored=5), score="loss")
+    table = rows(tmp_path)
+    assert [row["one_batch"] for row in table] == ["True"] * 20 + ["False"] * 5
+    assert all(float(row["score"]) >= 0 for row in table[:20])
+    assert drawn == [[21, 22, 23, 24, 25], [float(row["score"]) for row in table[20:]]]
+    assert max(drawn[1]) < 0
+
+
+def test_an_algorithm_that_hides_its_arguments_is_refused(tmp_path: Path) -> None:
+    class Hiding(RandomSearch):
+        def __init__(self, number: int) -> None:
+            super().__init__(number)
+
+    with pytest.raises(NASError, match="Hiding takes number, but has no attribute number"):
+        search(tmp_path, algorithm=Hiding(3))
+
+
 @pytest.mark.parametrize(
     ("make", "shifting", "question"),
     [
@@ -210,7 +237,13 @@ def test_shifting_refuses_what_it_cannot_train(tmp_path: Path) -> None:
         search(tmp_path, algorithm=Boltzmann(), shifting=Shifting())
     with pytest.raises(NASError, match="only shifting trains it"):
         search(tmp_path, transfer=True)
-    wrong: list[dict[str, Any]] = [{"steps": 0}, {"lr": 0.0}, {"label_smoothing": 1.0}]
+    wrong: list[dict[str, Any]] = [
+        {"steps": 0},
+        {"lr": 0.0},
+        {"momentum": -0.1},
+        {"weight_decay": -1.0},
+        {"label_smoothing": 1.0},
+    ]
     for options in wrong:
         with pytest.raises(NASError, match=f"shifting.{next(iter(options))}"):
             Shifting(**options)
@@ -318,6 +351,9 @@ def test_results_of_another_search_are_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(NASError, match=said):
             search(tmp_path, **options)
     assert search(tmp_path, algorithm=evolution()) == first
+    (tmp_path / "search" / "search.json").write_text("{}")
+    with pytest.raises(NASError, match=r"search.json is no result of a search: choose another out"):
+        search(tmp_path, algorithm=evolution())
 
 
 def test_impossible_limits_and_folders_are_refused_before_anything_is_read(
@@ -329,6 +365,8 @@ def test_impossible_limits_and_folders_are_refused_before_anything_is_read(
     (tmp_path / "file").write_text("")
     with pytest.raises(NASError, match=r"out is .* where nothing can be written: Not a directory"):
         search(tmp_path, out=str(tmp_path / "file" / "folder"))
+    with pytest.raises(NASError, match="limit_val_batches is 0"):
+        short_runs.trainer(tmp_path, limit_val_batches=0).search(short_runs.supernet_module(SPACE), data())
     with pytest.raises(NASError, match="100000 can be looked at"):
         search(tmp_path, short_runs.supernet_module(Toy(layers=12)), algorithm=Exhaustive())
 
