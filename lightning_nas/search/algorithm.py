@@ -1,7 +1,7 @@
 """What a search algorithm is: it asks for scores of paths, and is told them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.random import Stream, generator
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
+
+ATTEMPTS = 10
+"""Draws per child that is wanted."""
 
 TRIES = 1000
 """Random paths that are tried before the rest of a space is enumerated, or the search ends."""
@@ -96,6 +99,16 @@ class SearchAlgorithm(ABC):
             taken.append(path)
         return taken
 
+    def take_children(self, number: int, breed: Callable[[], Path]) -> list[Path]:
+        """Up to ``number`` of the paths that ``breed`` draws, of ten draws for each."""
+        taken: list[Path] = []
+        for _ in range(ATTEMPTS * number):
+            if len(taken) == number:
+                break
+            if self.take(child := breed()):
+                taken.append(child)
+        return taken
+
 
 def require_at_least(minimum: int, **values: int) -> None:
     """Refuses a number that is too small.
@@ -106,3 +119,14 @@ def require_at_least(minimum: int, **values: int) -> None:
     for name, value in values.items():
         if value < minimum:
             raise NASError(f"algorithm.{name} is {value}: valid are numbers from {minimum}")
+
+
+def require_probability(**values: float) -> None:
+    """Refuses what is no probability of anything happening.
+
+    Raises:
+        NASError: One of the values, which are given by name, is 0, negative, or above 1.
+    """
+    for name, value in values.items():
+        if not 0 < value <= 1:
+            raise NASError(f"algorithm.{name} is {value}: valid are numbers above 0 up to 1")

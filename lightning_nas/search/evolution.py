@@ -1,16 +1,11 @@
 """Evolutionary search."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from lightning_nas.errors import NASError
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least, require_probability
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
-
-ATTEMPTS = 10
-"""Draws per child that is wanted."""
 
 
 class Evolution(SearchAlgorithm):
@@ -58,10 +53,7 @@ class Evolution(SearchAlgorithm):
                 f"algorithm.num_mutations {num_mutations} and algorithm.num_crossovers {num_crossovers} are more "
                 f"than algorithm.population_size {population_size}"
             )
-        if not 0 < mutation_probability <= 1:
-            raise NASError(
-                f"algorithm.mutation_probability is {mutation_probability}: valid are numbers above 0 up to 1"
-            )
+        require_probability(mutation_probability=mutation_probability)
         self.population_size = population_size
         self.generations = generations
         self.num_parents = num_parents
@@ -91,18 +83,9 @@ class Evolution(SearchAlgorithm):
     def _breed(self, rng: np.random.Generator) -> list[Path]:
         children: list[Path] = []
         if parents := self.top(self.num_parents):
-            children += self._children(self.num_mutations, lambda: self._mutation(parents, rng))
-            children += self._children(self.num_crossovers, lambda: self._crossover(parents, rng))
+            children += self.take_children(self.num_mutations, lambda: self._mutation(parents, rng))
+            children += self.take_children(self.num_crossovers, lambda: self._crossover(parents, rng))
         return children + self.take_randoms(self.population_size - len(children), rng)
-
-    def _children(self, number: int, breed: Callable[[], Path]) -> list[Path]:
-        children: list[Path] = []
-        for _ in range(ATTEMPTS * number):
-            if len(children) == number:
-                break
-            if self.take(child := breed()):
-                children.append(child)
-        return children
 
     def _mutation(self, parents: list[Path], rng: np.random.Generator) -> Path:
         return self.space.mutate(parents[rng.integers(len(parents))], rng, self.mutation_probability)

@@ -6,12 +6,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lightning_nas.errors import NASError
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least, require_probability
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
-
-ATTEMPTS = 10
-"""Draws per child that is wanted."""
 
 CostName = Literal["params", "macs", "latency"]
 
@@ -47,10 +44,7 @@ class NSGA2(SearchAlgorithm):
     ) -> None:
         require_at_least(2, population_size=population_size)
         require_at_least(0, generations=generations)
-        if not 0 < mutation_probability <= 1:
-            raise NASError(
-                f"algorithm.mutation_probability is {mutation_probability}: valid are numbers above 0 up to 1"
-            )
+        require_probability(mutation_probability=mutation_probability)
         self.cost: CostName = cost
         self.population_size = population_size
         self.generations = generations
@@ -126,11 +120,8 @@ class NSGA2(SearchAlgorithm):
             first, second = rng.integers(len(paths), size=2)
             return paths[int(first if keys[first] <= keys[second] else second)]
 
-        children: list[Path] = []
-        for _ in range(ATTEMPTS * self.population_size):
-            if len(children) == self.population_size:
-                break
+        def breed() -> Path:
             crossed = self.space.crossover(winner(), winner(), rng)
-            if self.take(child := self.space.mutate(crossed, rng, self.mutation_probability)):
-                children.append(child)
-        return children
+            return self.space.mutate(crossed, rng, self.mutation_probability)
+
+        return self.take_children(self.population_size, breed)
