@@ -112,6 +112,16 @@ def test_a_search_ends_where_nothing_new_is_left(name: str) -> None:
     assert scored == set(part)
 
 
+def test_the_last_path_is_found_that_chance_would_miss() -> None:
+    space = Toy(layers=10)
+    algorithm = RandomSearch()
+    algorithm.begin(FeasibleSpace(space), seed=0)
+    last = space[31415]
+    for path in space:
+        assert path == last or algorithm.take(path)
+    assert algorithm.take_randoms(2, algorithm.rng(0)) == [last]
+
+
 class Interrupted(TableScorer):
     """Is interrupted at a certain question."""
 
