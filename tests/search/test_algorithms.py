@@ -300,6 +300,27 @@ def test_boltzmann_exploration_scores_no_function_twice_in_the_end() -> None:
     assert len(final) == len(set(final))
 
 
+def test_nsga2_breeds_from_the_ends_of_a_front_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Toy(layers=12)
+    algorithm = NSGA2(population_size=20)
+    algorithm.begin(FeasibleSpace(space), seed=0)
+    first = algorithm.ask(100)
+    macs = [space.cost(path).macs for path in first]
+    # Whoever costs more is better: one front.
+    algorithm.tell(first, [float(cost) for cost in macs])
+    parents: list[Architecture] = []
+
+    def crossed(_: Toy, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
+        parents.extend((one, other))
+        return one
+
+    monkeypatch.setattr(Toy, "crossover", crossed)
+    algorithm.ask(100)
+    ends = [path for path, cost in zip(first, macs, strict=True) if cost in (min(macs), max(macs))]
+    assert len(ends) < 5
+    assert sum(path in ends for path in parents) / len(parents) > 1.2 * 2 / 20
+
+
 def test_nsga2_finds_a_better_front_than_chance() -> None:
     from lightning_nas.ranking.pareto import pareto_front
 
