@@ -1,6 +1,6 @@
 """Search for the whole front of accuracy against cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -112,7 +112,8 @@ class NSGA2(SearchAlgorithm):
         )
 
     def _children(self, rng: np.random.Generator) -> list[Path]:
-        paths: Sequence[Path] = self._population.get("path").tolist()
+        # numpy makes a table of them.
+        paths: list[Path] = [tuple(path) for path in self._population.get("path").tolist()]
         # Lexicographic: a better front first, then the more room around it.
         keys = list(zip(self._population.get("rank"), -self._population.get("crowding"), strict=True))
 

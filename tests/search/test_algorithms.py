@@ -105,6 +105,12 @@ def test_a_restricted_space_is_never_left(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_list_of_paths_is_never_left(name: str) -> None:
+    part = ListedSpace(CELL, tuple(CELL[i] for i in range(0, CELL.size, 30)))
+    assert all(part.is_valid(evaluation.path) for evaluation in search(ALGORITHMS[name](), part))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_search_ends_where_nothing_new_is_left(name: str) -> None:
     part = RestrictedSpace(SMALL, ((0,), (1, 2), (0, 1), (0,), (0,)))
     record = search(ALGORITHMS[name](), part)
@@ -310,15 +316,15 @@ def test_nsga2_breeds_from_the_ends_of_a_front_more_often(monkeypatch: pytest.Mo
     algorithm.tell(first, [float(cost) for cost in macs])
     parents: list[Architecture] = []
 
-    def crossed(_: Toy, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
+    def crossed(_: Toy, one: Architecture, other: Architecture, __: object) -> Architecture:
         parents.extend((one, other))
         return one
 
     monkeypatch.setattr(Toy, "crossover", crossed)
     algorithm.ask(100)
-    ends = [path for path, cost in zip(first, macs, strict=True) if cost in (min(macs), max(macs))]
-    assert len(ends) < 5
-    assert sum(path in ends for path in parents) / len(parents) > 1.2 * 2 / 20
+    ends = {first[macs.index(min(macs))], first[macs.index(max(macs))]}
+    share = sum(path in ends for path in parents) / len(parents)
+    assert share > 2 / 20, "chance alone gives as much"
 
 
 def test_nsga2_finds_a_better_front_than_chance() -> None:
