@@ -157,6 +157,8 @@ def test_an_interrupted_search_ends_as_if_it_had_not_been(name: str, share: floa
     counting = Interrupted(Scored(space), -1)
     straight = run(begin(), counting)
     assert len(counting.batches) > 2
+    numbers = [batch for batch in counting.batches if batch is not None]
+    assert numbers == list(range(len(numbers)))
     partial = PartialScores(tmp_path / "search.partial", {"seed": 1})
     before = Interrupted(Scored(space), int(share * len(counting.batches)))
     with pytest.raises(KeyboardInterrupt):
@@ -274,7 +276,11 @@ def test_few_functions_are_visited_once_before_any_is_again() -> None:
 
 
 def test_boltzmann_exploration_settles_on_good_paths() -> None:
-    record = [e for e in search(Boltzmann(evaluations=1500), CELL) if e.one_batch]
+    algorithm = Boltzmann(evaluations=1500)
+    record = search(algorithm, CELL)
+    final = [algorithm.value(e.path) for e in record if not e.one_batch]
+    record = [e for e in record if e.one_batch]
+    assert final[0] == max(algorithm.value(e.path) for e in record)
     assert np.mean([e.score for e in record[-300:]]) > np.mean([e.score for e in record[:300]]) + 20
 
 
