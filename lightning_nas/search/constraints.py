@@ -157,7 +157,9 @@ class FeasibleSpace:
         if self._violation(nearest):
             asked = ", ".join(map(str, self.constraints))
             reached = ", ".join(f"{one.name} {one.shown(one.value(nearest))}" for one in self.constraints)
-            raise NASError(f"no path has {asked}: the nearest, {self.space.encode(nearest)!r}, has {reached}")
+            # Of a space that is too large to look at every path, climbs may miss one.
+            none = "no path has" if self.space.size <= ENUMERABLE else "no path was found that has"
+            raise NASError(f"{none} {asked}: the nearest, {self.space.encode(nearest)!r}, has {reached}")
 
     def __contains__(self, path: Path) -> bool:
         return self.space.is_valid(path) and not self._violation(path)

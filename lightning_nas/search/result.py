@@ -49,9 +49,13 @@ class Result:
         for name, figure in self._figures().items():
             plots.save(figure, folder / f"{name}.png")
         top = [self._row(path, score) for path, score in self.top]
+        scored = self._scored()
         report = {
             "best": top[0],
             "top": top,
+            "front": [
+                self._row(path, scored[path]) for path in _front(list(scored), scored, self._cost()[1])
+            ],
             "history": [rows[i] for i in self._improvements()],
             "evaluations": len(rows),
             "settings": self.settings,
@@ -72,6 +76,9 @@ class Result:
         final = [i for i, evaluation in enumerate(self.record) if not evaluation.one_batch]
         return final or list(range(len(self.record)))
 
+    def _scored(self) -> dict[Architecture, float]:
+        return {self.record[i].path: self.record[i].score for i in self._final()}
+
     def _improvements(self) -> list[int]:
         """The final evaluations that were better than all before them."""
         found: list[int] = []
@@ -90,12 +97,15 @@ class Result:
             "best": architecture.draw(self.space, self.top[0][0]),
         }
 
+    def _cost(self) -> tuple[str, Callable[[Architecture], float]]:
+        """What scores are weighed against: what the algorithm lowers, else a number with a limit, else multiply-adds."""
+        name = self.settings["algorithm"].get("cost") or next(iter(self.measures), "macs")
+        return name, self.measures.get(name, lambda path: float(getattr(self.space.cost(path), name)))
+
     def _pareto(self) -> Any:
-        scored = {self.record[i].path: self.record[i].score for i in self._final()}
+        scored = self._scored()
         paths = list(scored)
-        name, cost = next(
-            iter(self.measures.items()), ("macs", lambda path: float(self.space.cost(path).macs))
-        )
+        name, cost = self._cost()
         known = [path for path in paths if path in self.truth]
         if not known:
             costs, scores = [cost(path) for path in paths], list(scored.values())

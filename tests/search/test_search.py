@@ -88,6 +88,10 @@ def test_scores_are_those_of_a_validation(tmp_path: Path, score: str) -> None:
     )
     cost = module.space.cost(module.space.decode(found["best"]["arch"]))
     assert (found["best"]["params"], found["best"]["macs"]) == (cost.params, cost.macs)
+    macs = {row["arch"]: int(row["macs"]) for row in rows(tmp_path)}
+    for row in found["front"]:
+        rivals = [score for arch, score in zip(archs, wanted, strict=True) if macs[arch] <= row["macs"]]
+        assert row["score"] == pytest.approx(max(rivals), abs=1e-5)
     history = [row["score"] for row in found["history"]]
     assert history == sorted(set(history))
     assert found["settings"]["seed"] == 0
