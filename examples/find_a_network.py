@@ -30,6 +30,7 @@ from lightning_nas.cli import main as lightning_nas
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 from lightning_nas.ranking import TabularBenchmark
+from lightning_nas.spaces import NASBenchMacro
 
 ROOT = Path(__file__).parents[1]
 SEARCHES = {"random": "RandomSearch", "aging evolution": "AgingEvolution", "evolution": "Evolution"}
@@ -161,6 +162,17 @@ def regrets(study: Study, truth: dict[str, float]) -> dict[str, list[float]]:
     }
 
 
+def counted(truth: dict[str, float]) -> dict[str, float]:
+    """The regret of the largest network, for which nothing needs to be trained, by what is counted."""
+    space, best = NASBenchMacro(), max(truth.values())
+    costs = {arch: space.cost(space.decode(arch)) for arch in truth}
+    largest = {
+        "parameters": max(truth, key=lambda arch: costs[arch].params),
+        "multiply-adds": max(truth, key=lambda arch: costs[arch].macs),
+    }
+    return {name: best - truth[arch] for name, arch in largest.items()}
+
+
 def courses(study: Study, truth: dict[str, float]) -> dict[str, np.ndarray]:
     """For every search, the regret of the path that led after so many evaluations, shape (seeds, evaluations)."""
     best = max(truth.values())
@@ -192,12 +204,16 @@ def report(study: Study) -> None:
         ranks = [sum(accuracy > best - value for accuracy in truth.values()) for value in values]
         spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
         table.add_row(search, f"{np.mean(values):.2f}{spread}", ", ".join(map(str, ranks)))
+    for name, value in counted(truth).items():
+        better = sum(accuracy > best - value for accuracy in truth.values())
+        table.add_row(f"the path of most {name}", f"{value:.2f}", f"{better}")
     table.add_row("a random path, on average", f"{best - mean:.2f}", "")
     Console().print(table)
     plots.save(plots.regret_over_evaluations(courses(study, truth)), study.out / "regret.png")
     with written_whole(study.out / "regret.json") as temporary:
         temporary.write_text(
-            json.dumps({"best": best, "random": best - mean, "regret": found}, indent=2) + "\n"
+            json.dumps({"best": best, "random": best - mean, **counted(truth), "regret": found}, indent=2)
+            + "\n"
         )
 
 

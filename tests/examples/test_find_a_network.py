@@ -9,8 +9,10 @@ import pytest
 from examples import find_a_network as example
 from lightning_nas.errors import NASError
 
-TRUTH = {"00": 90.0, "01": 91.5, "10": 93.0, "11": 92.0}
-SCORES = {"00": 10.0, "01": 30.0, "10": 20.0, "11": 25.0}
+# Choices of the first layer have more multiply-adds, of the last one more parameters; 2 is the largest.
+A, B, C, D = "00000000", "00000001", "10000000", "20000000"
+TRUTH = {A: 90.0, B: 91.5, C: 93.0, D: 92.0}
+SCORES = {A: 10.0, B: 30.0, C: 20.0, D: 25.0}
 
 
 @pytest.fixture
@@ -19,14 +21,14 @@ def study(tmp_path: Path) -> example.Study:
     table = tmp_path / "table.csv"
     table.write_text("arch,cifar10\n" + "".join(f'"{arch}",{value}\n' for arch, value in TRUTH.items()))
     study = example.Study(tmp_path, (), table, seeds=2, epochs=1, retrain_epochs=1, budget=100)
-    for seed, order in enumerate((["00", "10", "11", "01"], ["10", "00", "01", "11"])):
+    for seed, order in enumerate(([A, C, D, B], [C, A, B, D])):
         for search in example.SEARCHES:
             folder = study.found(seed, search)
             folder.mkdir(parents=True)
             with (folder / "search.csv").open("w", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerows([("arch", "score"), *((arch, SCORES[arch]) for arch in order)])
-            (folder / "search.json").write_text(json.dumps({"best": {"arch": ["01", "11"][seed]}}))
+            (folder / "search.json").write_text(json.dumps({"best": {"arch": [B, D][seed]}}))
     return study
 
 
@@ -36,8 +38,12 @@ def test_regrets_are_against_the_best_of_the_space(study: example.Study) -> None
 
 def test_the_course_follows_the_path_that_leads_by_its_score(study: example.Study) -> None:
     for course in example.courses(study, TRUTH).values():
-        # The scores lead from 00 over 10 and 11 to 01, and from 10 to 01.
+        # The scores lead from A over C and D to B, and from C to B.
         assert course.tolist() == [[3.0, 0.0, 1.0, 1.5], [0.0, 0.0, 1.5, 1.5]]
+
+
+def test_counting_is_a_rival() -> None:
+    assert example.counted(TRUTH) == {"parameters": 1.5, "multiply-adds": 1.0}
 
 
 def test_the_report_has_a_figure_and_all_regrets(
