@@ -73,6 +73,7 @@ class Retraining:
         result = self._result(path, {**val, **test}, trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             write(result, root)
+        trainer.strategy.barrier()  # what the first process writes is there for all
         return result
 
     def _network(self, path: Architecture) -> StandaloneModule:
