@@ -16,6 +16,7 @@ import csv
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,10 @@ class Study:
 def do(*args: str) -> None:
     """Prints a command and runs it."""
     print(f"\n$ lightning-nas {shlex.join(args)}", flush=True)
-    lightning_nas(list(args))
+    with warnings.catch_warnings():
+        # It is, with arguments of its own.
+        warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python")
+        lightning_nas(list(args))
 
 
 # -------------------------------------------------------------------------------------------- what came out
