@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils import benchmark
 from tqdm import tqdm
 
 from lightning_nas.evaluation import PartialScores
@@ -113,6 +112,9 @@ def stopwatch(space: SearchSpace, conditions: Conditions) -> Callable[[Path], fl
         A function that gives the milliseconds that the network of a path takes for a batch: the fewest of all runs (or of
         the means of blocks of runs, where one is too short to be timed).
     """
+    # Says on import that there is no GPU, which concerns nobody who does not measure.
+    from torch.utils import benchmark
+
     dtype = DTYPES[conditions.precision]
     layout = torch.channels_last if conditions.channels_last else torch.contiguous_format
     shape = (conditions.batch, space.in_channels, space.image_size, space.image_size)
