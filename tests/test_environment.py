@@ -1,6 +1,8 @@
 """What the package takes from its environment: its own version, a fitting torchvision, FFCV."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -60,3 +62,11 @@ def test_ffcv_reads_back_what_it_wrote(tmp_path: Path) -> None:
 
     assert np.array_equal(torch.cat([image for image, _ in batches]).numpy(), images)
     assert torch.cat([label for _, label in batches]).flatten().tolist() == list(range(12))
+
+
+def test_a_start_does_not_import_what_few_verbs_need() -> None:
+    """They take time, and ``torch.utils.benchmark`` says on import that there is no GPU."""
+    heavy = ["torch.utils.benchmark", "onnx", "onnxruntime", "pymoo", "wandb", "ffcv"]
+    code = f"import sys, lightning_nas.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
