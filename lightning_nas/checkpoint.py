@@ -144,13 +144,10 @@ def load_supernet(path: Path) -> Supernet:
         NASError: The file is missing, damaged or not the checkpoint of a supernet.
     """
     loaded = read(path)
-    description = _description(loaded, f"ckpt_path {str(path)!r}")
-    if "arch" in description:
-        raise NASError(
-            f"ckpt_path {str(path)!r} holds the network of {description['arch']} alone, not a supernet"
-        )
-    space, norm = _space(description), NormPolicy(**description["norm"])
-    supernet = space.build_supernet(norm=norm)
+    found = _facts(loaded, path)
+    if found.arch is not None:
+        raise NASError(f"ckpt_path {str(path)!r} holds the network of {found.arch} alone, not a supernet")
+    supernet = found.space.build_supernet(norm=found.norm)
     supernet.load_state_dict(_weights(loaded, "supernet."))
     return supernet
 
@@ -179,14 +176,13 @@ def load_network(path: Path) -> Network:
         NASError: The file is missing, damaged or not the checkpoint of one architecture.
     """
     loaded = read(path)
-    description = _description(loaded, f"ckpt_path {str(path)!r}")
-    if "arch" not in description:
+    found = _facts(loaded, path)
+    if found.arch is None:
         raise NASError(f"ckpt_path {str(path)!r} holds a supernet, not the network of one architecture")
-    space, classes = _space(description), description["classes"]
-    architecture = space.decode(description["arch"])
-    module = space.build_standalone(architecture, norm=NormPolicy(**description["norm"]))
+    architecture = found.space.decode(found.arch)
+    module = found.space.build_standalone(architecture, norm=found.norm)
     module.load_state_dict(_weights(loaded, "network."))
-    return Network(space, architecture, module, None if classes is None else tuple(classes))
+    return Network(found.space, architecture, module, found.classes)
 
 
 def holds_network(path: Path) -> bool:
@@ -195,7 +191,7 @@ def holds_network(path: Path) -> bool:
     Raises:
         NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
     """
-    return "arch" in _description(read(path), f"ckpt_path {str(path)!r}")
+    return facts(path).arch is not None
 
 
 def digest(module: nn.Module) -> str:
@@ -229,10 +225,14 @@ def facts(path: Path) -> Facts:
     Raises:
         NASError: The file is missing, damaged or not a checkpoint of lightning_nas.
     """
-    found = _description(read(path), f"ckpt_path {str(path)!r}")
+    return _facts(read(path), path)
+
+
+def _facts(loaded: dict[str, Any], path: Path) -> Facts:
+    found = _description(loaded, f"ckpt_path {str(path)!r}")
     classes = found.get("classes")
     return Facts(
-        _space(found),
+        SearchSpace.from_description(found["space"]),
         NormPolicy(**found["norm"]),
         found.get("arch"),
         None if classes is None else tuple(classes),
@@ -246,10 +246,6 @@ def _description(loaded: dict[str, Any], name: str) -> dict[str, Any]:
     if found["format"] != FORMAT:
         raise NASError(f"{name} has format {found['format']}: this version reads format {FORMAT}")
     return found
-
-
-def _space(description: dict[str, Any]) -> SearchSpace:
-    return SearchSpace.from_description(description["space"])
 
 
 def _weights(loaded: dict[str, Any], prefix: str) -> dict[str, torch.Tensor]:
