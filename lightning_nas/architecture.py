@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from lightning_nas import plots
 from lightning_nas.errors import NASError
+from lightning_nas.random import Stream, generator
 from lightning_nas.spaces import Chain, SearchSpace
 from lightning_nas.spaces import Path as Architecture
 
@@ -44,3 +45,14 @@ def draw(space: SearchSpace, path: Architecture) -> Figure:
     if isinstance(outline, Chain):
         return plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)
     return plots.cells(outline, title)
+
+
+def network_seed(space: SearchSpace, path: Architecture, seed: int) -> int:
+    """The seed of a network alone, which is another one for every path.
+
+    Args:
+        space: Where the path is from.
+        path: The architecture.
+        seed: What all networks of a run have in common.
+    """
+    return int(generator(seed, Stream.NETWORK, space.index(path)).integers(2**31))

@@ -3,7 +3,6 @@
 import csv
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from lightning import Trainer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lightning_nas.architecture import network_seed
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
@@ -22,7 +22,7 @@ from lightning_nas.loggers import quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.ranking import TableRow, write_table
 from lightning_nas.spaces import Path as Architecture
-from lightning_nas.standalone import network_seed
+from lightning_nas.threads import one_thread
 
 RUNS = "groundtruth_runs.csv"
 TABLE = "groundtruth.csv"
@@ -121,23 +121,12 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
         "limit_val_batches": 0,
     }
     own_data = data.with_seed(seed)
-    with quiet(), _one_thread():
+    with quiet(), one_thread():
         trainer = Trainer(**flags | own)
         trainer.fit(standalone, own_data.train_dataloader(), own_data.val_dataloader())
         [metrics] = trainer.test(standalone, own_data.test_dataloader(), verbose=False)
     # Rounded as in the file, so that a resumed measurement gives the same table.
     return Result(network, round(metrics["test/accuracy"], 4), time.perf_counter() - started)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The sum of a convolution depends on the number of threads; one thread gives one result everywhere."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _finished(runs: Path, module: SupernetModule) -> dict[Network, float]:

@@ -32,6 +32,7 @@ class Stream(IntEnum):
     EXAMPLE = 16
     TRICKS = 17
     LATENCY = 18
+    NOISE = 19
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -13,14 +13,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from lightning_nas import checkpoint
-from lightning_nas.architecture import named
+from lightning_nas.architecture import named, network_seed
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import select_paths
 from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
 from lightning_nas.spaces import Path as Architecture
-from lightning_nas.standalone import StandaloneModule, network_seed
+from lightning_nas.standalone import StandaloneModule
 from lightning_nas.tricks import Tricks
 
 RESULT = "retrain.json"

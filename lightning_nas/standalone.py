@@ -29,17 +29,6 @@ class Origin(NamedTuple):
     path: Path
 
 
-def network_seed(space: SearchSpace, path: Path, seed: int) -> int:
-    """The seed of a network alone, which is another one for every path.
-
-    Args:
-        space: Where the path is from.
-        path: The architecture.
-        seed: What all networks of a run have in common.
-    """
-    return int(generator(seed, Stream.NETWORK, space.index(path)).integers(2**31))
-
-
 class StandaloneModule(LightningModule):
     """Trains one network for classification.
 

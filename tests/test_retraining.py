@@ -12,13 +12,14 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_nas import checkpoint, groundtruth
+from lightning_nas.architecture import network_seed
 from lightning_nas.callbacks import Ranking, RunCheckpoint
 from lightning_nas.errors import NASError
 from lightning_nas.optim.calr import CaLR
 from lightning_nas.retraining import inherit
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
-from lightning_nas.standalone import StandaloneModule, network_seed
+from lightning_nas.standalone import StandaloneModule
 from lightning_nas.tricks import Tricks
 
 SPACE = Pooling(blocks=(1, 1, 1), channels=(2, 2, 4), in_channels=1, image_size=8)

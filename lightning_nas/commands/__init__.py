@@ -13,6 +13,7 @@ from jsonargparse import auto_cli
 from lightning_nas.commands.convert import convert
 from lightning_nas.commands.describe import describe
 from lightning_nas.commands.ensemble import ensemble
+from lightning_nas.commands.estimate import estimate
 from lightning_nas.commands.export import export
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.latency import latency
@@ -20,11 +21,13 @@ from lightning_nas.commands.rank import rank
 from lightning_nas.commands.submit import submit
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
+from lightning_nas.zeroshot import Estimator, named
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "describe": describe,
     "ensemble": ensemble,
+    "estimate": estimate,
     "export": export,
     "fetch-benchmark": fetch_benchmark,
     "latency": latency,
@@ -40,6 +43,7 @@ __all__ = [
     "convert",
     "describe",
     "ensemble",
+    "estimate",
     "export",
     "fetch_benchmark",
     "latency",
@@ -60,6 +64,8 @@ def run(verb: str, args: Sequence[str]) -> None:
         args = _divided(args)
     if any(parameter.annotation == ImageDataModule | None for parameter in parameters):
         args = _with_data_of_configs(args)
+    if any(parameter.annotation == list[Estimator] for parameter in parameters):
+        args = _with_named_estimators(args)
     switches = {f"--{parameter.name}" for parameter in parameters if parameter.annotation is bool}
     auto_cli(
         function,
@@ -107,6 +113,19 @@ def _data_of(config: Path) -> str:
     if not isinstance(keys, dict) or not keys.get("data"):
         raise NASError(f"-c is {str(config)!r}, which has no key data: the checkpoint says all else")
     return json.dumps({"data": keys["data"]})
+
+
+def _with_named_estimators(args: Sequence[str]) -> list[str]:
+    """The arguments, where estimators are no list of YAML but given by their titles.
+
+    Raises:
+        NASError: No estimator has such a title.
+    """
+    preceding = ["", *args[:-1]]
+    return [
+        json.dumps(named(arg)) if option == "--estimators" and not arg.startswith("[") else arg
+        for option, arg in zip(preceding, args, strict=True)
+    ]
 
 
 def _with_underscores(arg: str) -> str:

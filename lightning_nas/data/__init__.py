@@ -8,6 +8,7 @@ from lightning_nas.data.image_folder import ImageFolderDataModule
 from lightning_nas.data.imagenet import ImageNetDataModule
 from lightning_nas.data.imagenet16 import ImageNet16DataModule
 from lightning_nas.data.loader import EvaluationLoader, TrainingBatch, TrainingLoader
+from lightning_nas.data.noise import NoiseDataModule
 from lightning_nas.data.order import BalancedOrder, EpochOrder, QuasiRandomOrder, UniformOrder
 from lightning_nas.data.resident import ImageSet, RawSplits, ResidentDataModule
 from lightning_nas.data.source import Batch, ImageSource
@@ -26,6 +27,7 @@ __all__ = [
     "ImageNetDataModule",
     "ImageSet",
     "ImageSource",
+    "NoiseDataModule",
     "QuasiRandomOrder",
     "RawSplits",
     "ResidentDataModule",

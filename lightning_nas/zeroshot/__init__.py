@@ -1,5 +1,8 @@
 """Estimators that look at a network before it is trained."""
 
+import inspect
+
+from lightning_nas.errors import NASError
 from lightning_nas.zeroshot.base import Estimator
 from lightning_nas.zeroshot.fisher import Fisher
 from lightning_nas.zeroshot.grad_norm import GradNorm
@@ -28,6 +31,34 @@ __all__ = [
     "Snip",
     "SynFlow",
     "condition_number",
+    "named",
     "tangent_kernel",
     "vote",
 ]
+
+
+def named(titles: str) -> list[str]:
+    """The classes of estimators by their titles, such as ``synflow,jacob_cov``.
+
+    Args:
+        titles: With commas between them: titles, ``all`` that the package has, or class paths of one's own.
+
+    Returns:
+        Class paths.
+
+    Raises:
+        NASError: No estimator has such a title.
+    """
+    known = {
+        member.title: f"{member.__module__}.{member.__qualname__}"
+        for member in map(globals().get, __all__)
+        if inspect.isclass(member) and issubclass(member, Estimator) and not inspect.isabstract(member)
+    }
+    found = list[str]()
+    for title in titles.split(","):
+        if title != "all" and title not in known and "." not in title:
+            raise NASError(
+                f"estimators has {title!r}: valid are {', '.join(known)}, all, and class paths of your own"
+            )
+        found += sorted(known.values()) if title == "all" else [known.get(title, title)]
+    return found

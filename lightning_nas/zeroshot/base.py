@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +17,7 @@ from lightning_nas.errors import NASError
 class Estimator(ABC):
     """A number that is to tell how good a network will be, without training it; higher is better.
 
-    A subclass is a frozen dataclass, whose fields are its options.
+    A subclass with options is a frozen dataclass that has them as fields.
 
     Attributes:
         title: What it is called in tables.
@@ -54,13 +54,13 @@ class Estimator(ABC):
     @property
     def name(self) -> str:
         """The title, with the options that are not the usual ones."""
-        assert is_dataclass(self)
+        options: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
         changed = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
+            f"{option.name}={getattr(self, option.name)}"
+            for option in options
+            if getattr(self, option.name) != option.default
         ]
-        return self.title + (f"[{' '.join(changed)}]" if changed else "")
+        return self.title + (f"({', '.join(changed)})" if changed else "")
 
 
 @contextmanager

@@ -15,14 +15,18 @@ class NTK(Estimator):
 
     Chen et al., Neural Architecture Search on ImageNet in Four GPU Hours (TE-NAS), ICLR 2021, Eq. 3: the smaller the
     condition number, the easier a network is to train. It is -inf where gradients of images are linearly dependent.
+
+    Attributes:
+        images: How many of the images are looked at; each costs a backward pass through all of them.
     """
 
+    images: int = 50
     title: ClassVar[str] = "ntk"
     min_images: ClassVar[int] = 2
 
     def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
         """Minus the condition number."""
-        return -condition_number(tangent_kernel(network, images))
+        return -condition_number(tangent_kernel(network, images[: self.images]))
 
 
 def tangent_kernel(network: nn.Module, images: Tensor) -> Tensor:

@@ -1,0 +1,117 @@
+"""What several estimators say of the same architectures, and how well that fits the ground truth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from lightning_nas.plots import save_table
+from lightning_nas.ranking import complexity_report, isomorphism_report, kendall_tau, ranking_report
+from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
+from lightning_nas.spaces import Path, SearchSpace
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Scores of n paths.
+
+    Attributes:
+        space: Of the paths.
+        paths: The paths, n of them.
+        scores: By name, higher is better, shape (n,): estimators, costs, and those of a supernet.
+        truth: Ground truth in percent, shape (n,); None where it is not known.
+    """
+
+    space: SearchSpace
+    paths: Sequence[Path]
+    scores: Mapping[str, Floats]
+    truth: Floats | None = None
+
+    @property
+    def finite(self) -> dict[str, Floats]:
+        """The scores, with NaN for all that is not finite: NaN counts as the worst in every criterion."""
+        return {name: np.where(np.isfinite(column), column, np.nan) for name, column in self.scores.items()}
+
+    def write(self, file: File) -> None:
+        """Writes a CSV table of all scores, with the names of those that are not finite in ``degenerate``."""
+        names = np.array(list(self.scores))
+        wrong = ~np.isfinite(np.stack(list(self.scores.values())))
+        truth = {} if self.truth is None else {"ground_truth": self.truth}
+        save_table(
+            file,
+            {"arch": [self.space.encode(path) for path in self.paths]}
+            | truth
+            | {name: _plain(column) for name, column in self.scores.items()}
+            | {"degenerate": [" ".join(names[column]) for column in wrong.T]},
+        )
+
+    def criteria(self) -> dict[str, dict[str, float]]:
+        """Every criterion of every score; empty where no ground truth is known."""
+        if self.truth is None:
+            return {}
+        params = np.array([self.space.cost(path).params for path in self.paths], dtype=np.float64)
+        keys = [self.space.canonical(path) for path in self.paths]
+        found = {}
+        for name, scores in self.finite.items():
+            found[name] = ranking_report(scores, self.truth) | isomorphism_report(scores, self.truth, keys)
+            if np.ptp(params):
+                found[name] |= complexity_report(scores, self.truth, params)
+        return found
+
+    def biases(self) -> dict[str, MutationBias]:
+        """For every score which operations it overrates; empty where nothing shows it."""
+        if self.truth is None:
+            return {}
+        pairs: Mutations = mutations(self.paths, self.space.choice_names)
+        if not len(pairs.first):
+            return {}
+        return {name: mutation_bias(scores, self.truth, pairs) for name, scores in self.finite.items()}
+
+    def taus(self) -> tuple[list[str], Floats]:
+        """Kendall's tau of every two scores, the ground truth among them: names, and a symmetric matrix."""
+        columns = {} if self.truth is None else {"ground truth": self.truth}
+        columns |= {name: _ranks(scores) for name, scores in self.finite.items()}
+        taus = [[kendall_tau(first, second) for second in columns.values()] for first in columns.values()]
+        return list(columns), np.array(taus)
+
+    def ranks_by_choice(self) -> dict[str, Floats]:
+        """Mean rank, from 0 for the worst to 1 for the best, of the paths that take a choice.
+
+        Returns:
+            For every score decisions x choices; NaN where no path takes the choice.
+        """
+        table, choices = np.array(self.paths), max(self.space.num_choices)
+        found = {}
+        for name, scores in self.finite.items():
+            ranks = (_ranks(scores) - 1) / max(len(scores) - 1, 1)
+            means = np.full((table.shape[1], choices), np.nan)
+            for decision, choice in np.ndindex(means.shape):
+                taken = table[:, decision] == choice
+                if taken.any():
+                    means[decision, choice] = ranks[taken].mean()
+            found[name] = means
+        return found
+
+    def best(self, number: int) -> dict[str, list[int]]:
+        """The positions of the paths that every score puts first; of equal ones those that come first."""
+        return {
+            name: np.argsort(-_ranks(scores), kind="stable")[:number].tolist()
+            for name, scores in self.finite.items()
+        }
+
+
+def _ranks(scores: Floats) -> Floats:
+    """1 for the worst; equal ones share a rank, and what is not known shares the worst."""
+    ranks: Floats = rankdata(np.where(np.isnan(scores), -np.inf, scores))
+    return ranks
+
+
+def _plain(column: Floats) -> list[int] | list[float]:
+    """Whole numbers, where all are."""
+    whole = np.isfinite(column) & (column == column.round()) & (abs(column) < 2**53)
+    return [int(value) for value in column] if whole.all() else [float(value) for value in column]
