@@ -23,6 +23,7 @@ from lightning_nas.evaluation.selection import PathSelection
 from lightning_nas.files import written_whole
 from lightning_nas.latency import Device
 from lightning_nas.ranking import TabularBenchmark
+from lightning_nas.ranking.report import plain_report
 from lightning_nas.ranking.table import ScoreTable
 from lightning_nas.spaces import Path as Architecture
 from lightning_nas.spaces import SearchSpace
@@ -33,6 +34,7 @@ from lightning_nas.zeroshot.estimation import Images, Inherited, Source, Untrain
 Floats = NDArray[np.float64]
 
 SIZES = ("num_classes", "in_channels", "image_size")
+EXPERTS = ("synflow", "jacob_cov", "snip")
 BEST = 3
 PRINTED = {
     "kendall_tau": "tau",
@@ -56,7 +58,7 @@ def estimate(
     images: int = 64,
     batches: int = 1,
     seeds: list[int] = [0],  # noqa: B006  (read only, and the parser shows it)
-    experts: list[str] = ["synflow", "jacob_cov", "snip"],  # noqa: B006
+    experts: list[str] | None = None,
     benchmark: Path | None = None,
     dataset: str | None = None,
     ranking: Path | None = None,
@@ -82,7 +84,7 @@ def estimate(
         images: Training images of a batch.
         batches: Batches, over which scores are averaged.
         seeds: Of the initial weights, over which scores are averaged.
-        experts: Estimators that vote; they do where all of them are among the estimators.
+        experts: Names of the estimators that vote; None takes synflow, jacob_cov and snip, where all of them are asked.
         benchmark: A table of ground truth (CSV).
         dataset: Column of the table; None takes the only one.
         ranking: The ranking.csv of a supernet that scored the same architectures, to be compared with.
@@ -95,6 +97,8 @@ def estimate(
         NASError: Something is given that does not fit the rest, or an estimator cannot look at these networks.
     """
     _require(estimators, data, seeds, workers, device, ckpt_path, images=images, batches=batches)
+    _require_free(out)
+    voters = _voters([estimator.name for estimator in estimators], experts)
     space, source = _source(space, ckpt_path, data)
     archs = select_paths(space, paths, selection_seed)
     truth = None if benchmark is None else _truth(TabularBenchmark.read(benchmark), space, dataset, archs)
@@ -128,8 +132,8 @@ def estimate(
     except KeyboardInterrupt:
         sys.exit(f"Interrupted: what is estimated stands in {record.path}; the same command continues")
     told = {estimator.name: column for estimator, column in zip(estimators, found.T, strict=True)}
-    if all(expert in told for expert in experts):
-        told["vote"] = vote([told[expert] for expert in experts])
+    if voters:
+        told["vote"] = vote([told[name] for name in voters])
     result = Estimates(space, archs, told | _costs(space, archs) | supernet, truth)
     _write(result, settings, out)
     record.remove()
@@ -165,6 +169,23 @@ def _require(
             f"data is not given, but {names[0]} looks at images: give a dataset such as DigitsDataModule, or "
             "NoiseDataModule for images without content"
         )
+
+
+def _require_free(out: Path) -> None:
+    if (out / "estimates.csv").exists():
+        raise NASError(
+            f"out is {str(out)!r}, which holds estimates.csv: choose another, or remove it to estimate anew"
+        )
+
+
+def _voters(names: Sequence[str], experts: Sequence[str] | None) -> list[str]:
+    """Who votes; nobody, where not all are asked whom Abdelfattah et al. let vote."""
+    if experts is None:
+        return list(EXPERTS) if set(EXPERTS) <= set(names) else []
+    for expert in experts:
+        if expert not in names:
+            raise NASError(f"experts has {expert!r}, but estimators are {', '.join(names)}")
+    return list(experts)
 
 
 def _source(
@@ -240,12 +261,11 @@ def _costs(space: SearchSpace, paths: Sequence[Architecture]) -> dict[str, Float
 def _write(result: Estimates, settings: Mapping[str, Any], out: Path) -> None:
     result.write(out / "estimates.csv")
     criteria = result.criteria()
+    biases = result.biases()
     if criteria:
-        numbers = {
-            name: {key: _or_null(value) for key, value in found.items()} for name, found in criteria.items()
-        }
+        content = {"settings": settings, **plain_report(criteria, biases)}
         with written_whole(out / "estimates.json") as temporary:
-            temporary.write_text(json.dumps({"settings": settings, "criteria": numbers}, indent=2) + "\n")
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
     console = Console()
     console.print(_table(result, criteria))
     for name, figure in _figures(result).items():
@@ -274,10 +294,6 @@ def _number(value: float) -> str:
     if math.isnan(value):
         return "-"
     return str(value) if isinstance(value, int) else f"{value:z.3f}"
-
-
-def _or_null(value: float) -> float | None:
-    return None if math.isnan(value) else value  # NaN is not JSON
 
 
 def _figures(result: Estimates) -> dict[str, Any]:

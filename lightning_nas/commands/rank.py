@@ -7,7 +7,6 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,7 +21,7 @@ from lightning_nas.ranking.chunks import released_sample
 from lightning_nas.ranking.complexity import complexity_groups, convergence_correlation
 from lightning_nas.ranking.metrics import Floats
 from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
-from lightning_nas.ranking.report import complexity_report, isomorphism_report, ranking_report
+from lightning_nas.ranking.report import complexity_report, isomorphism_report, plain_report, ranking_report
 from lightning_nas.ranking.stability import stability
 from lightning_nas.ranking.table import ScoreTable, average
 from lightning_nas.spaces import NASBench201, SearchSpace
@@ -268,30 +267,9 @@ def _number(value: float | None) -> str:
 
 
 def _write(path: Path, files: Sequence[Path], report: Report, biases: Mapping[str, MutationBias]) -> None:
-    content = {
-        "files": [str(file) for file in files],
-        "criteria": {
-            score: {name: _or_null(value) for name, value in criteria.items()}
-            for score, criteria in report.items()
-        },
-        "mutations": {name: _mutation_rows(bias) for name, bias in biases.items()},
-    }
+    content = {"files": [str(file) for file in files], **plain_report(report, biases)}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _mutation_rows(bias: MutationBias) -> list[dict[str, Any]]:
-    numbers = ("truth_increase", "score_increase", "truth_ties", "score_ties", "bias")
-    return [
-        {"replaced": bias.names[row], "by": bias.names[column], "pairs": int(bias.pairs[row, column])}
-        | {name: _or_null(float(getattr(bias, name)[row, column])) for name in numbers}
-        for row, column in np.argwhere(bias.pairs).tolist()
-    ]
-
-
-def _or_null(value: float) -> float | None:
-    # NaN is not JSON.
-    return None if math.isnan(value) else value
 
 
 # ---------------------------------------------------------------------------------------------- the figures

@@ -1,6 +1,8 @@
 """All criteria of one score by name."""
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +13,7 @@ from lightning_nas.ranking.complexity import complexity_bias, complexity_bias_by
 from lightning_nas.ranking.isomorphism import class_spread, post_deisomorphism, representatives
 from lightning_nas.ranking.levels import kendall_tau_within_levels, sparse_kendall_tau
 from lightning_nas.ranking.metrics import finite_vector, paired
+from lightning_nas.ranking.mutation import MutationBias
 from lightning_nas.ranking.pareto import pareto_gap
 
 PERCENTS = (1, 5, 10)
@@ -116,3 +119,37 @@ def isomorphism_report(
         found["tau_iso_first"] = metrics.kendall_tau(raw[first], truth[first])
         found["tau_iso_mean"] = metrics.kendall_tau(*post_deisomorphism(raw, truth, keys))
     return found
+
+
+def plain_report(
+    criteria: Mapping[str, Mapping[str, float]], biases: Mapping[str, MutationBias]
+) -> dict[str, Any]:
+    """A report in plain types, as JSON files hold it.
+
+    Args:
+        criteria: Those of every score.
+        biases: The bias of operations of every score.
+
+    Returns:
+        ``criteria``, and ``mutations``, a list for every score; None stands for NaN.
+    """
+    return {
+        "criteria": {
+            score: {name: _or_none(value) for name, value in values.items()}
+            for score, values in criteria.items()
+        },
+        "mutations": {score: _mutation_rows(bias) for score, bias in biases.items()},
+    }
+
+
+def _mutation_rows(bias: MutationBias) -> list[dict[str, Any]]:
+    numbers = ("truth_increase", "score_increase", "truth_ties", "score_ties", "bias")
+    return [
+        {"replaced": bias.names[row], "by": bias.names[column], "pairs": int(bias.pairs[row, column])}
+        | {name: _or_none(float(getattr(bias, name)[row, column])) for name in numbers}
+        for row, column in np.argwhere(bias.pairs).tolist()
+    ]
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -84,7 +84,7 @@ class Interrupting(Estimator):
         self.calls.append(1)
         if len(self.calls) == self.at:
             raise KeyboardInterrupt
-        return network(images).sum().item()
+        return float(network(images).sum().item())
 
 
 def test_interrupted_it_continues_where_it_was(tmp_path: File) -> None:

@@ -1,0 +1,205 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_nas.cli import main
+from lightning_nas.spaces import NASBench201
+from lightning_nas.spaces.cost import Cost
+
+SMALL = ["--space", "NASBench201", "--space.channels", "2", "--space.cells", "1"]
+DIGITS = ["--data", "DigitsDataModule", "--images", "8"]
+
+
+def estimate(out: Path, *args: str) -> list[dict[str, str]]:
+    main(["estimate", *args, "--out", str(out)])
+    with (out / "estimates.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Path:
+    """Ground truth in which every cell is worth its number."""
+    space, file = NASBench201(), tmp_path / "table.csv"
+    lines = (f"{space.encode(path)},{50 + space.index(path) / 1000}\n" for path in space)
+    file.write_text("arch,made_up\n" + "".join(lines))
+    return file
+
+
+@pytest.mark.slow
+def test_everything_is_told_of_every_architecture(
+    tmp_path: Path, benchmark: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["synflow", "jacob_cov", "snip", "relu_logdet"]
+    rows = estimate(
+        tmp_path / "out",
+        *(*SMALL, *DIGITS, "--estimators", ",".join(names), "--paths", "30", "--benchmark", str(benchmark)),
+    )
+    space = NASBench201(channels=2, cells=1, in_channels=1, image_size=8)
+    assert len(rows) == 30
+    for row in rows:
+        path = space.decode(row["arch"])
+        assert float(row["ground_truth"]) == pytest.approx(50 + space.index(path) / 1000)
+        assert Cost(int(row["params"]), int(row["macs"])) == space.cost(path)
+        wrong = [name for name in (*names, "vote") if not np.isfinite(float(row[name]))]
+        assert row["degenerate"].split() == wrong
+    found = json.loads((tmp_path / "out" / "estimates.json").read_text())
+    assert list(found["criteria"]) == [*names, "vote", "params", "macs"]
+    assert set(found["criteria"]["snip"]) >= {
+        "kendall_tau",
+        "rank_diff_group_5",
+        "tau_iso_mean",
+        "complexity_bias",
+    }
+    assert found["mutations"]["snip"]
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (*names, "vote", "params", "macs"))
+    assert not (tmp_path / "out" / "estimates.partial").exists()
+
+
+def test_what_could_not_be_told_is_named_and_counts_as_the_worst(tmp_path: Path, benchmark: Path) -> None:
+    archs = tmp_path / "archs.txt"
+    space = NASBench201()
+    archs.write_text("".join(f"{space.encode(path)}\n" for path in [(0,) * 6, (3,) * 6, (2,) * 6, (1,) * 6]))
+    out = tmp_path / "out"
+    rows = estimate(
+        out,
+        *(
+            *SMALL,
+            *DIGITS,
+            "--estimators",
+            "relu_logdet",
+            "--paths",
+            str(archs),
+            "--benchmark",
+            str(benchmark),
+        ),
+    )
+    assert [row["degenerate"] for row in rows] == ["relu_logdet", "", "", ""]
+    assert rows[0]["relu_logdet"] == "-inf"
+    criteria = json.loads((out / "estimates.json").read_text())["criteria"]["relu_logdet"]
+    assert criteria["unscored"] == 1
+
+
+def test_costs_alone_need_no_images(tmp_path: Path) -> None:
+    rows = estimate(tmp_path / "out", *SMALL, "--estimators", "[]", "--paths", "5")
+    assert list(rows[0]) == ["arch", "params", "macs", "degenerate"]
+    assert not (tmp_path / "out" / "estimates.json").exists()
+
+
+def test_options_of_estimators_and_classes_of_ones_own(tmp_path: Path) -> None:
+    fisher = '[{"class_path": "lightning_nas.zeroshot.Fisher", "init_args": {"broadcast": true}}]'
+    rows = estimate(tmp_path / "a", *SMALL, *DIGITS, "--estimators", fisher, "--paths", "2")
+    assert "fisher(broadcast=True)" in rows[0]
+    plain = estimate(tmp_path / "b", *SMALL, *DIGITS, "--estimators", "fisher", "--paths", "2")
+    assert [row["arch"] for row in plain] == [row["arch"] for row in rows]
+    assert float(rows[0]["fisher(broadcast=True)"]) > float(plain[0]["fisher"])
+    mine = estimate(
+        tmp_path / "c", *SMALL, *DIGITS, "--estimators", "relu,lightning_nas.zeroshot.Snip", "--paths", "2"
+    )
+    assert {"relu", "snip"} <= set(mine[0])
+
+
+def test_noise_in_place_of_images(tmp_path: Path) -> None:
+    noise = ["--data", "NoiseDataModule", "--data.image_size", "8", "--images", "4"]
+    rows = estimate(tmp_path / "out", *SMALL, *noise, "--estimators", "grad_norm", "--paths", "2")
+    assert all(float(row["grad_norm"]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_weights_of_a_supernet_beside_its_scores(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    configs = ["-c", "configs/spaces/nasbench201_small.yaml", "-c", "configs/data/digits.yaml"]
+    short = ["--trainer.max_epochs", "1", "--ranking.paths", "5"]
+    main(["fit", *configs, *short, "--trainer.default_root_dir", str(run)])
+    checkpoint, ranking = str(run / "last.ckpt"), str(run / "ranking.csv")
+    args = [
+        "--ckpt_path",
+        checkpoint,
+        "-c",
+        str(run / "config.yaml"),
+        "--images",
+        "8",
+        "--estimators",
+        "snip",
+    ]
+    rows = estimate(tmp_path / "out", *args, "--paths", ranking, "--ranking", ranking)
+    with Path(ranking).open(newline="") as file:
+        scored = list(csv.DictReader(file))
+    assert [row["arch"] for row in rows] == [row["arch"] for row in scored]
+    assert [float(row["one-shot accuracy"]) for row in rows] == [float(row["accuracy"]) for row in scored]
+    assert [float(row["one-shot -loss"]) for row in rows] == [-float(row["loss"]) for row in scored]
+
+
+def test_interrupted_the_same_command_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = [*SMALL, *DIGITS, "--estimators", "synflow", "--paths", "6"]
+    whole = estimate(tmp_path / "whole", *args)
+    calls = []
+
+    def interrupting(*_: object) -> float:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return 1.0
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("lightning_nas.zeroshot.SynFlow.score", interrupting)
+        with pytest.raises(SystemExit, match=r"estimates\.partial; the same command continues"):
+            estimate(out, *args)
+    with pytest.raises(SystemExit, match="begun with seeds"):
+        estimate(out, *args, "--seeds", "[1]")
+    rows = estimate(out, *args)
+    assert [row["synflow"] for row in rows] == ["1.0"] * 3 + [row["synflow"] for row in whole[3:]]
+    assert not (out / "estimates.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (
+            ["--estimators", "sinflow"],
+            r"estimators has 'sinflow': valid are .*synflow.*, all, and class paths",
+        ),
+        (["--estimators", "synflow,synflow"], "estimators has synflow twice"),
+        (["--estimators", "synflow", "--images", "0"], "images is 0: valid are numbers from 1"),
+        (["--estimators", "jacob_cov", "--images", "1"], "jacob_cov is given 1 images, but needs at least 2"),
+        (["--estimators", "snip", "--images", "5000"], "digits has only 300 training images"),
+        (["--estimators", "snip", "--seeds", "[]"], "seeds is .*: valid is at least one number from 0"),
+        (["--estimators", "snip", "--workers", "2", "--device", "cuda"], "device is cuda: valid is 1"),
+        (["--estimators", "snip", "--experts", '["snop"]'], "experts has 'snop'"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(tmp_path: Path, args: list[str], sentence: str) -> None:
+    with pytest.raises(SystemExit, match=sentence):
+        estimate(tmp_path / "out", *SMALL, "--data", "DigitsDataModule", "--paths", "2", *args)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="data is not given, but snip looks at images"):
+        estimate(tmp_path, *SMALL, "--estimators", "snip")
+    with pytest.raises(SystemExit, match="space is not given"):
+        estimate(tmp_path, *DIGITS, "--estimators", "snip")
+    transformer = ["--space", "AutoFormer", "--space.embed_dims", "[16,24]", "--space.heads", "[2]"]
+    sizes = ["--space.depths", "[2]", "--space.head_dim", "8", "--space.patch_size", "2"]
+    with pytest.raises(SystemExit, match="has no ReLU"):
+        estimate(tmp_path, *transformer, *sizes, *DIGITS, "--estimators", "relu", "--paths", "2")
+
+
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"arch,made_up\n{NASBench201().encode((3,) * 6)},90\n")
+    with pytest.raises(SystemExit, match=r"table\.csv"):
+        estimate(tmp_path / "out", *SMALL, *DIGITS, "--estimators", "snip", "--benchmark", str(table))
+
+
+def test_results_that_exist_are_not_replaced(tmp_path: Path) -> None:
+    args = [*SMALL, "--estimators", "[]", "--paths", "3"]
+    estimate(tmp_path, *args)
+    before = (tmp_path / "estimates.csv").stat().st_mtime_ns
+    with pytest.raises(SystemExit, match=r"out is .*, which holds estimates\.csv"):
+        estimate(tmp_path, *args)
+    assert (tmp_path / "estimates.csv").stat().st_mtime_ns == before
