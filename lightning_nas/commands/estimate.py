@@ -43,7 +43,7 @@ PRINTED = {
     "p_at_bottom_5": "P@bot5",
     "br_at_5": "BR@5",
     "complexity_bias": "bias",
-    "unscored": "degenerate",
+    "unscored": "n/a",
 }
 MAX_CHOICES = 12  # more cannot be read in a figure
 
@@ -282,7 +282,8 @@ def _table(result: Estimates, criteria: Mapping[str, Mapping[str, float]]) -> Ta
         for name, column in result.finite.items():
             table.add_row(name, f"{np.isnan(column).sum()}")
         return table
-    table = Table("estimator", title=f"{len(result.paths)} architectures against their ground truth")
+    table = Table(title=f"{len(result.paths)} architectures against their ground truth")
+    table.add_column("estimator", no_wrap=True)
     for title in PRINTED.values():
         table.add_column(title, justify="right")
     for name, found in criteria.items():

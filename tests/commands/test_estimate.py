@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 from pathlib import Path
 
@@ -33,12 +34,24 @@ def test_everything_is_told_of_every_architecture(
     tmp_path: Path, benchmark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["synflow", "jacob_cov", "snip", "relu_logdet"]
+    archs, space = tmp_path / "archs.txt", NASBench201()
+    cells = [(3, 0, 2, 1, *ends) for ends in itertools.product(range(5), repeat=2)]
+    archs.write_text("".join(f"{space.encode(path)}\n" for path in cells))
     rows = estimate(
         tmp_path / "out",
-        *(*SMALL, *DIGITS, "--estimators", ",".join(names), "--paths", "30", "--benchmark", str(benchmark)),
+        *(
+            *SMALL,
+            *DIGITS,
+            "--estimators",
+            ",".join(names),
+            "--paths",
+            str(archs),
+            "--benchmark",
+            str(benchmark),
+        ),
     )
     space = NASBench201(channels=2, cells=1, in_channels=1, image_size=8)
-    assert len(rows) == 30
+    assert len(rows) == 25
     for row in rows:
         path = space.decode(row["arch"])
         assert float(row["ground_truth"]) == pytest.approx(50 + space.index(path) / 1000)
@@ -113,7 +126,8 @@ def test_weights_of_a_supernet_beside_its_scores(tmp_path: Path) -> None:
     run = tmp_path / "run"
     configs = ["-c", "configs/spaces/nasbench201_small.yaml", "-c", "configs/data/digits.yaml"]
     short = ["--trainer.max_epochs", "1", "--ranking.paths", "5"]
-    main(["fit", *configs, *short, "--trainer.default_root_dir", str(run)])
+    main(["fit", *configs, *short, "--sampler", "UniformSampler", "--trainer.default_root_dir", str(run)])
+    main(["validate", "-c", str(run / "config.yaml"), "--ckpt_path", "last"])
     checkpoint, ranking = str(run / "last.ckpt"), str(run / "ranking.csv")
     args = [
         "--ckpt_path",
