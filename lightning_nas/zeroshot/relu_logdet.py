@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_nas.zeroshot.base import Estimator
-from lightning_nas.zeroshot.rectifiers import activation_codes
+from lightning_nas.zeroshot.rectifiers import inputs_of_rectifiers
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class ReLULogDet(Estimator):
 
     def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
         """The logarithm of the determinant."""
-        return self.of_codes(activation_codes(network, images))
+        return self.of_codes(*(given > 0 for given in inputs_of_rectifiers(network, images)))
 
     @staticmethod
-    def of_codes(codes: Tensor) -> float:
-        """The score of given codes, N x A."""
-        # Single precision counts exactly up to 2^24 rectifiers: so many that only the final sum could exceed them.
-        on = codes.double()
-        alike = on @ on.T + (1 - on) @ (1 - on).T
+    def of_codes(*layers: Tensor) -> float:
+        """The score of given codes: of every layer which rectifiers are on, N x ..., bool."""
+        alike = torch.zeros(len(layers[0]), len(layers[0]), dtype=torch.float64, device=layers[0].device)
+        for layer in layers:
+            on = layer.flatten(1).float()  # counts exactly up to 2^24 rectifiers of a layer
+            alike += on @ on.T + (1 - on) @ (1 - on).T
         return float(torch.linalg.slogdet(alike).logabsdet)
