@@ -41,10 +41,15 @@ def draw(space: SearchSpace, path: Architecture) -> Figure:
     """A drawing of ``path``, with its cost in the title."""
     cost = space.cost(path)
     title = f"{type(space.whole).__name__}: {cost.params:,} parameters, {cost.macs:,} multiply-adds"
+    return plots.drawn(sketch(space, path), title)
+
+
+def sketch(space: SearchSpace, path: Architecture) -> plots.Sketch:
+    """A drawing of ``path`` for a place among others, as in :func:`lightning_nas.plots.best_architectures`."""
     outline = space.outline(path)
     if isinstance(outline, Chain):
-        return plots.chain(list(zip(outline.titles, outline.rows, strict=True)), title)
-    return plots.cells(outline, title)
+        return plots.chain(list(zip(outline.titles, outline.rows, strict=True)))
+    return plots.cells(outline)
 
 
 def network_seed(space: SearchSpace, path: Architecture, seed: int) -> int:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_nas.architecture import named
+from lightning_nas.architecture import named, sketch
 from lightning_nas.errors import NASError
-from lightning_nas.spaces import Pooling
+from lightning_nas.spaces import NASBench201, Pooling
 
 SPACE = Pooling(channels=(2, 2, 2))
 
@@ -31,3 +31,8 @@ def test_a_missing_file_and_a_wrong_text_are_refused(tmp_path: Path) -> None:
         named(SPACE, str(tmp_path / "search.json"))
     with pytest.raises(NASError, match="9-9-9"):
         named(SPACE, "9-9-9")
+
+
+def test_what_is_drawn_of_chains_and_cells() -> None:
+    assert sketch(SPACE, SPACE[0]).labels == {"stem", "block, 2"}
+    assert sketch(NASBench201(), (3, 0, 0, 1, 0, 0)).labels == {"nor_conv_3x3", "skip_connect"}

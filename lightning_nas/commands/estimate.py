@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
 from lightning_nas import checkpoint, plots
+from lightning_nas.architecture import sketch
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores, select_paths
@@ -23,6 +25,7 @@ from lightning_nas.evaluation.selection import PathSelection
 from lightning_nas.files import written_whole
 from lightning_nas.latency import Device
 from lightning_nas.ranking import TabularBenchmark
+from lightning_nas.ranking.mutation import MutationBias
 from lightning_nas.ranking.report import plain_report
 from lightning_nas.ranking.table import ScoreTable
 from lightning_nas.spaces import Path as Architecture
@@ -268,7 +271,7 @@ def _write(result: Estimates, settings: Mapping[str, Any], out: Path) -> None:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
     console = Console()
     console.print(_table(result, criteria))
-    for name, figure in _figures(result).items():
+    for name, figure in _figures(result, biases).items():
         plots.save(figure, out / f"{name}.png")
     console.print(
         f"estimates.csv and figures of {len(result.paths)} architectures are in {out}", soft_wrap=True
@@ -297,11 +300,33 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:z.3f}"
 
 
-def _figures(result: Estimates) -> dict[str, Any]:
-    figures = {}
-    for name, bias in result.biases().items():
+def _figures(result: Estimates, biases: Mapping[str, MutationBias]) -> dict[str, Figure]:
+    space, names = result.space, result.space.choice_names
+    figures = {
+        "taus": plots.tau_matrix(*result.taus()),
+        "histograms": plots.score_histograms(result.finite, result.truth),
+        "best": _best(result),
+    }
+    if max(space.num_choices) <= MAX_CHOICES:
+        choices = names[0] if len(set(names)) == 1 and names[0] else range(max(space.num_choices))
+        decisions = [f"decision {number}" for number in range(len(space.num_choices))]
+        figures["choices"] = plots.score_by_choice(
+            result.ranks_by_choice(), decisions, list(map(str, choices))
+        )
+    if (differences := result.rank_differences()) is not None:
+        figures["rank_differences"] = plots.rank_difference_table(*differences, "million parameters")
+    for name, bias in biases.items():
         if len(bias.names) <= MAX_CHOICES:
             figures[f"mutations_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}"] = (
                 plots.operation_bias(bias.names, bias.truth_increase, bias.score_increase, bias.bias, name)
             )
     return figures
+
+
+def _best(result: Estimates) -> Figure:
+    best = result.best(min(BEST, len(result.paths)))
+    truth = np.full(len(result.paths), np.nan) if result.truth is None else result.truth
+    return plots.best_architectures(
+        {name: [sketch(result.space, result.paths[i]) for i in first] for name, first in best.items()},
+        {name: truth[first].tolist() for name, first in best.items()},
+    )

@@ -1,7 +1,7 @@
 """Every figure, one function each, from plain arrays to a matplotlib Figure."""
 
-from lightning_nas.plots.architecture import cells, chain
-from lightning_nas.plots.bias import operation_bias, rank_difference
+from lightning_nas.plots.architecture import Sketch, cells, chain, drawn
+from lightning_nas.plots.bias import operation_bias, rank_difference, rank_difference_table
 from lightning_nas.plots.density import (
     density_over_epochs,
     density_vs_accuracy,
@@ -9,6 +9,7 @@ from lightning_nas.plots.density import (
     probe_fidelity,
 )
 from lightning_nas.plots.epochs import accuracy_over_epochs, tau_over_epochs
+from lightning_nas.plots.estimators import best_architectures, score_by_choice, score_histograms, tau_matrix
 from lightning_nas.plots.latency import predicted_vs_measured
 from lightning_nas.plots.methods import tau_of_methods
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
@@ -26,13 +27,16 @@ from lightning_nas.plots.training import (
 from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
 __all__ = [
+    "Sketch",
     "accuracy_over_epochs",
+    "best_architectures",
     "best_so_far",
     "cells",
     "chain",
     "choice_visits",
     "density_over_epochs",
     "density_vs_accuracy",
+    "drawn",
     "forgetting_over_epochs",
     "gradient_map",
     "gradient_vs_functional_density",
@@ -46,14 +50,18 @@ __all__ = [
     "prototype_map",
     "prototype_spread",
     "rank_difference",
+    "rank_difference_table",
     "regret_over_evaluations",
     "sampling_frequency",
     "save",
     "save_table",
+    "score_by_choice",
+    "score_histograms",
     "score_vs_ground_truth",
     "similarity_by_distance",
     "sorted_by_density",
     "summary",
+    "tau_matrix",
     "tau_of_methods",
     "tau_over_epochs",
     "variance_and_tau",

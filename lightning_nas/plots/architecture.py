@@ -2,7 +2,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -29,51 +29,113 @@ class _Arc(NamedTuple):
     height: float
 
 
-def chain(rows: Sequence[tuple[str, Sequence[str]]], title: str) -> Figure:
+class Sketch(NamedTuple):
+    """A drawing of one architecture that has no place yet.
+
+    Attributes:
+        width: Inches.
+        height: Inches.
+        labels: What its layers, or the edges of its cells, are called.
+        draw: Draws it into axes whose unit is an inch, with the given colour of every label.
+    """
+
+    width: float
+    height: float
+    labels: frozenset[str]
+    draw: Callable[[Axes, Mapping[str, str]], None]
+
+
+def drawn(sketch: Sketch, title: str) -> Figure:
+    """A figure of one architecture."""
+    figure = style.new_figure(max(sketch.width, 0.075 * len(title)) + 0.2, sketch.height + 0.5)
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=style.TITLE_SIZE)
+    draw_sketch(axes, sketch, fills_of([sketch]))
+    return figure
+
+
+def chain(rows: Sequence[tuple[str, Sequence[str]]]) -> Sketch:
     """A network whose layers follow each other, a row per stage.
 
     Args:
         rows: For every stage its name and the labels of its layers in the order in which they run.
-        title: Title of the figure.
     """
     # Stages without a layer of their own (two halvings at once) still have a line.
     stages = [(name, _lines(labels)) for name, labels in rows]
     lines = [(name if i == 0 else "", line) for name, parts in stages for i, line in enumerate(parts)]
-    fills = _fills(label for _, labels in rows for label in labels)
     name_width = 0.4 + 0.075 * max(len(name) for name, _ in rows)
-    width = name_width + max(len(line) for _, line in lines) * (BOX_WIDTH + GAP) + GAP
-    figure, axes = _canvas(width, len(lines) * (BOX_HEIGHT + 2 * GAP) + GAP, title)
-    for number, (name, line) in enumerate(lines):
-        y = (len(lines) - 1 - number) * (BOX_HEIGHT + 2 * GAP) + GAP + BOX_HEIGHT / 2
-        axes.text(0.1, y, name, va="center", fontsize=style.TICK_SIZE)
-        for column, label in enumerate(line):
-            x = name_width + column * (BOX_WIDTH + GAP)
-            _box(axes, x + BOX_WIDTH / 2, y, BOX_WIDTH, label, fills[label])
-            if column or not name:  # also from the end of the line before
-                _arrow(axes, (x - GAP, y), (x, y))
-    return figure
+
+    def draw(axes: Axes, fills: Mapping[str, str]) -> None:
+        for number, (name, line) in enumerate(lines):
+            y = (len(lines) - 1 - number) * (BOX_HEIGHT + 2 * GAP) + GAP + BOX_HEIGHT / 2
+            axes.text(0.1, y, name, va="center", fontsize=style.TICK_SIZE)
+            for column, label in enumerate(line):
+                x = name_width + column * (BOX_WIDTH + GAP)
+                _box(axes, x + BOX_WIDTH / 2, y, BOX_WIDTH, label, fills[label])
+                if column or not name:  # also from the end of the line before
+                    _arrow(axes, (x - GAP, y), (x, y))
+
+    return Sketch(
+        width=name_width + max(len(line) for _, line in lines) * (BOX_WIDTH + GAP) + GAP,
+        height=len(lines) * (BOX_HEIGHT + 2 * GAP) + GAP,
+        labels=frozenset(label for _, labels in rows for label in labels),
+        draw=draw,
+    )
 
 
-def cells(graphs: Sequence[tuple[str, Sequence[str], Sequence[Edge]]], title: str) -> Figure:
+def cells(graphs: Sequence[tuple[str, Sequence[str], Sequence[Edge]]]) -> Sketch:
     """The small graphs of which a network consists, one below the other.
 
     Args:
         graphs: For every cell its name, the names of its nodes, and its edges: source and target by position (the
             source comes first) and the label.
-        title: Title of the figure.
     """
-    fills = _fills(label for _, _, edges in graphs for *_, label in edges if label)
     drawn = [_arcs(edges) for _, _, edges in graphs]
     bounds = [_vertical_bounds(arcs) for arcs in drawn]
-    width = max((len(nodes) - 1) * NODE_DISTANCE for _, nodes, _ in graphs) + 2 * NODE_WIDTH
-    figure, axes = _canvas(width, sum(top - bottom for bottom, top in bounds), title)
-    y = sum(top - bottom for bottom, top in bounds)
-    for (name, nodes, edges), arcs, (bottom, top) in zip(graphs, drawn, bounds, strict=True):
-        y -= top
-        axes.text(0.1, y + top - 0.2, name, va="center", fontsize=style.LABEL_SIZE, fontweight="bold")
-        _cell(axes, y, nodes, edges, arcs, fills)
-        y += bottom
-    return figure
+    height = sum(top - bottom for bottom, top in bounds)
+
+    def draw(axes: Axes, fills: Mapping[str, str]) -> None:
+        y = height
+        for (name, nodes, edges), arcs, (bottom, top) in zip(graphs, drawn, bounds, strict=True):
+            y -= top
+            axes.text(0.1, y + top - 0.2, name, va="center", fontsize=style.LABEL_SIZE, fontweight="bold")
+            _cell(axes, y, nodes, edges, arcs, fills)
+            y += bottom
+
+    return Sketch(
+        width=max((len(nodes) - 1) * NODE_DISTANCE for _, nodes, _ in graphs) + 2 * NODE_WIDTH,
+        height=height,
+        labels=frozenset(label for _, _, edges in graphs for *_, label in edges if label),
+        draw=draw,
+    )
+
+
+def fills_of(sketches: Iterable[Sketch]) -> dict[str, str]:
+    """A colour for every label of drawings that stand in one figure."""
+    labels = {label for sketch in sketches for label in sketch.labels}
+    return {label: FILLS[i % len(FILLS)] for i, label in enumerate(sorted(labels))}
+
+
+def draw_sketch(axes: Axes, sketch: Sketch, fills: Mapping[str, str], scale: float = 1.0) -> None:
+    """Draws a sketch into axes, whose unit becomes the inch and which lose their frame.
+
+    Args:
+        axes: Where.
+        sketch: What.
+        fills: The colour of every label.
+        scale: What an inch of the sketch measures in the figure, in inches.
+    """
+    axes.set_xlim(0, sketch.width)
+    axes.set_ylim(0, sketch.height)
+    axes.set_aspect("equal")
+    axes.axis("off")
+    sketch.draw(axes, fills)
+    # Texts and heads of arrows know nothing of the unit of the axes.
+    for text in axes.texts:
+        text.set_fontsize(scale * float(text.get_fontsize()))
+    for patch in axes.patches:
+        if isinstance(patch, FancyArrowPatch):
+            patch.set_mutation_scale(scale * patch.get_mutation_scale())
 
 
 def _lines(labels: Sequence[str]) -> list[Sequence[str]]:
@@ -86,7 +148,7 @@ def _cell(
     nodes: Sequence[str],
     edges: Sequence[Edge],
     arcs: Sequence[_Arc],
-    fills: dict[str, str],
+    fills: Mapping[str, str],
 ) -> None:
     places = [NODE_WIDTH + i * NODE_DISTANCE for i in range(len(nodes))]
     half = NODE_WIDTH / 2
@@ -142,22 +204,6 @@ def _vertical_bounds(arcs: Sequence[_Arc]) -> tuple[float, float]:
     return bottom - margin, top + margin + 0.2
 
 
-def _fills(labels: Iterable[str]) -> dict[str, str]:
-    return {label: FILLS[i % len(FILLS)] for i, label in enumerate(sorted(set(labels)))}
-
-
-def _canvas(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """Axes in inches, without a frame."""
-    figure = style.new_figure(max(width, 0.075 * len(title)) + 0.2, height + 0.5)
-    axes = figure.add_subplot()
-    axes.set_xlim(0, width)
-    axes.set_ylim(0, height)
-    axes.set_aspect("equal")
-    axes.axis("off")
-    axes.set_title(title, fontsize=style.TITLE_SIZE)
-    return figure, axes
-
-
 def _box(axes: Axes, x: float, y: float, width: float, text: str, fill: str) -> None:
     axes.add_patch(
         FancyBboxPatch(
@@ -180,7 +226,7 @@ def _box(axes: Axes, x: float, y: float, width: float, text: str, fill: str) -> 
     axes.text(x, y, text, ha="center", va="center", fontsize=size, zorder=3)
 
 
-def _tag(axes: Axes, x: float, y: float, text: str, fills: dict[str, str]) -> None:
+def _tag(axes: Axes, x: float, y: float, text: str, fills: Mapping[str, str]) -> None:
     """The label of an edge, on top of it."""
     if text:
         frame = {"boxstyle": "round,pad=0.2", "facecolor": fills[text], "edgecolor": "none"}

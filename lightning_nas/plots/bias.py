@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from lightning_nas.plots import style
+from lightning_nas.plots.heat_map import draw_heat_map
 
 
 def rank_difference(
@@ -39,6 +40,27 @@ def rank_difference(
     return figure
 
 
+def rank_difference_table(
+    differences_by_name: Mapping[str, ArrayLike], labels: Sequence[str], complexity: str
+) -> Figure:
+    """Mean rank difference in groups of similar complexity, for many scores: red is overrated, blue underrated.
+
+    Args:
+        differences_by_name: For every score, the mean of rank in the ground truth minus rank by score in every
+            group, shape (groups,).
+        labels: Names of the groups, from the smallest architectures to the largest.
+        complexity: What the names say, such as ``million params``.
+    """
+    values = np.array(list(differences_by_name.values()), dtype=np.float64)
+    figure = style.new_figure(2.6 + 0.75 * len(labels), 1.4 + 0.3 * len(differences_by_name))
+    axes, largest = figure.subplots(), max(1.0, float(np.nanmax(np.abs(values), initial=0)))
+    limits, title = (-largest, largest), "mean rank difference\nabove 0 is overrated"
+    draw_heat_map(axes, title, list(differences_by_name), labels, values, "RdBu_r", limits, "{:+.0f}".format)
+    axes.set_aspect("auto")
+    axes.set_xlabel(complexity, fontsize=style.LABEL_SIZE)
+    return figure
+
+
 def operation_bias(
     names: Sequence[str], truth_increase: ArrayLike, score_increase: ArrayLike, bias: ArrayLike, title: str
 ) -> Figure:
@@ -49,7 +71,7 @@ def operation_bias(
     Args:
         names: Names of the choices, m of them.
         truth_increase: Share of pairs with higher ground truth after replacing the choice of the row by that of
-            the column, shape (m, m); NaN stays empty.
+            the column, shape (m, m); NaN stays grey.
         score_increase: The same of the score.
         bias: The second minus the first.
         title: Title of the figure: which score, and of which architectures.
@@ -58,14 +80,16 @@ def operation_bias(
     figure = style.new_figure(3 * side, side + 0.3)
     figure.suptitle(title, fontsize=style.TITLE_SIZE)
     panels = figure.subplots(1, 3)
-    _heat_map(panels[0], "ground truth increases", names, truth_increase, "viridis", (0, 1), "{:.2f}")
-    _heat_map(panels[1], "score increases", names, score_increase, "viridis", (0, 1), "{:.2f}")
+    share, change = "{:.2f}".format, "{:+.2f}".format
+    draw_heat_map(panels[0], "ground truth increases", names, names, truth_increase, "viridis", (0, 1), share)
+    draw_heat_map(panels[1], "score increases", names, names, score_increase, "viridis", (0, 1), share)
     values = np.asarray(bias, dtype=np.float64)
     # White is no bias, whatever the largest one is.
     largest = max(0.05, float(np.nanmax(np.abs(values), initial=0)))
-    _heat_map(
-        panels[2], "bias: score - ground truth", names, values, "RdBu_r", (-largest, largest), "{:+.2f}"
-    )
+    limits = (-largest, largest)
+    draw_heat_map(panels[2], "bias: score - ground truth", names, names, values, "RdBu_r", limits, change)
+    for axes in panels:
+        axes.set_xlabel("replaced by", fontsize=style.LABEL_SIZE)
     panels[0].set_ylabel("replaced", fontsize=style.LABEL_SIZE)
     for axes in panels[1:]:
         axes.tick_params(labelleft=False)
@@ -79,32 +103,3 @@ def _bars(axes: Axes, values_by_name: Mapping[str, ArrayLike], labels: Sequence[
         heights = np.asarray(values_by_name[name], dtype=np.float64)
         axes.bar(positions + offset, heights, width, color=colour, label=name)
     axes.set_xticks(positions, labels)
-
-
-def _heat_map(
-    axes: Axes,
-    title: str,
-    names: Sequence[str],
-    values: ArrayLike,
-    colours: str,
-    bounds: tuple[float, float],
-    form: str,
-) -> None:
-    table = np.asarray(values, dtype=np.float64)
-    image = axes.imshow(table, cmap=colours, vmin=bounds[0], vmax=bounds[1])
-    shades = image.to_rgba(table)
-    axes.set_title(title, fontsize=style.TITLE_SIZE)
-    axes.set_xlabel("replaced by", fontsize=style.LABEL_SIZE)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=style.TICK_SIZE)
-    axes.set_yticks(range(len(names)), names, fontsize=style.TICK_SIZE)
-    for (row, column), value in np.ndenumerate(table):
-        if np.isfinite(value):
-            axes.text(
-                column,
-                row,
-                form.format(value),
-                ha="center",
-                va="center",
-                fontsize=style.TICK_SIZE - 1,
-                color=style.readable_on(shades[row, column]),
-            )

@@ -38,18 +38,13 @@ def tau_text(scores: Floats, truth: Floats) -> str:
     worst = np.where(np.isnan(scores), -np.inf, scores)
     taus = [stats.kendalltau(seed, truth).statistic for seed in worst]
     if len(taus) == 1:
-        return f"tau {_short(taus[0])} (1 seed)"
-    return f"tau {_short(np.mean(taus))} ± {_short(np.std(taus, ddof=1))} ({len(taus)} seeds)"
+        return f"tau {style.correlation(taus[0])} (1 seed)"
+    return f"tau {style.correlation(np.mean(taus))} ± {style.correlation(np.std(taus, ddof=1))} ({len(taus)} seeds)"
 
 
 def _by_seed(scores: ArrayLike) -> Floats:
     """Scores of shape (seeds, n), also from those of a single seed."""
     return np.atleast_2d(np.asarray(scores, dtype=np.float64))
-
-
-def _short(value: np.floating) -> str:
-    """Two decimals without the leading zero, as correlations are printed."""
-    return f"{value:z.2f}".replace("0.", ".", 1)
 
 
 def draw_score_vs_ground_truth(

@@ -73,6 +73,16 @@ def readable_on(shade: ArrayLike) -> str:
     return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
 
 
+def correlation(value: float) -> str:
+    """Two decimals without the leading zero, as correlations are printed.
+
+    Example:
+        >>> correlation(0.5), correlation(-0.123), correlation(1)
+        ('.50', '-.12', '1.00')
+    """
+    return f"{value:z.2f}".replace("0.", ".", 1)
+
+
 def save(figure: Figure, path: Path, data: Mapping[str, Iterable[object]] | None = None) -> None:
     """Writes the figure whole or not at all, at 150 dots per inch, and beside it what it shows.
 

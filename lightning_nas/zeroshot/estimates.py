@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from lightning_nas.plots import save_table
-from lightning_nas.ranking import complexity_report, isomorphism_report, kendall_tau, ranking_report
+from lightning_nas.ranking import (
+    complexity_bias_by_group,
+    complexity_groups,
+    complexity_report,
+    isomorphism_report,
+    kendall_tau,
+    ranking_report,
+)
 from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
 from lightning_nas.spaces import Path, SearchSpace
 
@@ -50,17 +57,39 @@ class Estimates:
             | {"degenerate": [" ".join(names[column]) for column in wrong.T]},
         )
 
+    def rank_differences(self) -> tuple[dict[str, list[float]], list[str]] | None:
+        """How much every score overrates the architectures of a group of similar size.
+
+        Returns:
+            For every score the mean of rank in the ground truth minus rank by score, in every group; and what the groups hold in
+            million parameters, from the smallest to the largest. None where nothing shows it.
+        """
+        if self.truth is None or not np.ptp(self._params):
+            return None
+        groups = complexity_groups(self._params)
+        labels = [
+            f"{self._params[group[0]] / 1e6:.3g} to {self._params[group[-1]] / 1e6:.3g}" for group in groups
+        ]
+        differences = {
+            name: [one.rank_difference for one in complexity_bias_by_group(scores, self.truth, self._params)]
+            for name, scores in self.finite.items()
+        }
+        return differences, labels
+
+    @property
+    def _params(self) -> Floats:
+        return np.array([self.space.cost(path).params for path in self.paths], dtype=np.float64)
+
     def criteria(self) -> dict[str, dict[str, float]]:
         """Every criterion of every score; empty where no ground truth is known."""
         if self.truth is None:
             return {}
-        params = np.array([self.space.cost(path).params for path in self.paths], dtype=np.float64)
         keys = [self.space.canonical(path) for path in self.paths]
         found = {}
         for name, scores in self.finite.items():
             found[name] = ranking_report(scores, self.truth) | isomorphism_report(scores, self.truth, keys)
-            if np.ptp(params):
-                found[name] |= complexity_report(scores, self.truth, params)
+            if np.ptp(self._params):
+                found[name] |= complexity_report(scores, self.truth, self._params)
         return found
 
     def biases(self) -> dict[str, MutationBias]:

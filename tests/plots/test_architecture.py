@@ -41,7 +41,9 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 
 def test_a_chain_has_a_row_per_stage_and_an_arrow_between_layers() -> None:
-    figure = plots.chain([("32 x 32", ("stem", "conv")), ("16 x 16", ("pool", "conv", "conv"))], "title")
+    figure = plots.drawn(
+        plots.chain([("32 x 32", ("stem", "conv")), ("16 x 16", ("pool", "conv", "conv"))]), "title"
+    )
     assert texts(figure) == ["32 x 32", "stem", "conv", "16 x 16", "pool", "conv", "conv"]
     assert (len(boxes(figure)), len(arrows(figure))) == (5, 3)
     fills = {box.get_facecolor() for box in boxes(figure)}
@@ -51,7 +53,7 @@ def test_a_chain_has_a_row_per_stage_and_an_arrow_between_layers() -> None:
 
 
 def test_a_long_row_is_wrapped_and_an_empty_one_stays() -> None:
-    figure = plots.chain([("deep", ("block",) * (MAX_PER_LINE + 3)), ("empty", ())], "title")
+    figure = plots.drawn(plots.chain([("deep", ("block",) * (MAX_PER_LINE + 3)), ("empty", ())]), "title")
     places = [box.get_y() for box in boxes(figure)]
     assert len(set(places)) == 2
     assert texts(figure).count("deep") == 1
@@ -59,7 +61,7 @@ def test_a_long_row_is_wrapped_and_an_empty_one_stays() -> None:
 
 
 def test_a_cell_shows_every_node_and_every_edge() -> None:
-    figure = plots.cells([CELL], "title")
+    figure = plots.drawn(plots.cells([CELL]), "title")
     assert len(boxes(figure)) == 4
     assert len(arrows(figure)) == 6
     assert sorted(texts(figure)) == sorted(["cell", *CELL[1], *(label for *_, label in CELL[2])])
@@ -70,11 +72,13 @@ def test_a_cell_shows_every_node_and_every_edge() -> None:
 def test_labels_of_a_complete_graph_do_not_meet(nodes: int) -> None:
     edges = [(i, j, "sep_conv_3x3") for j in range(nodes) for i in range(j)]
     names = [f"node {i}" for i in range(nodes)]
-    assert not overlapping(plots.cells([("normal", names, edges), ("reduction", names, edges)], "title"))
+    assert not overlapping(
+        plots.drawn(plots.cells([("normal", names, edges), ("reduction", names, edges)]), "title")
+    )
 
 
 def test_both_are_saved_in_every_format(tmp_path: Path) -> None:
     for suffix, begin in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
-        for figure in (plots.cells([CELL], "title"), plots.chain([("row", ("a",))], "title")):
-            plots.save(figure, tmp_path / f"drawing{suffix}")
+        for sketch in (plots.cells([CELL]), plots.chain([("row", ("a",))])):
+            plots.save(plots.drawn(sketch, "title"), tmp_path / f"drawing{suffix}")
             assert (tmp_path / f"drawing{suffix}").read_bytes().startswith(begin)
