@@ -55,7 +55,7 @@ def rank_difference_table(
     figure = style.new_figure(2.6 + 0.75 * len(labels), 1.4 + 0.3 * len(differences_by_name))
     axes, largest = figure.subplots(), max(1.0, float(np.nanmax(np.abs(values), initial=0)))
     limits, title = (-largest, largest), "mean rank difference\nabove 0 is overrated"
-    draw_heat_map(axes, title, list(differences_by_name), labels, values, "RdBu_r", limits, "{:+.0f}".format)
+    draw_heat_map(axes, title, list(differences_by_name), labels, values, "RdBu_r", limits, "{:+z.0f}".format)
     axes.set_aspect("auto")
     axes.set_xlabel(complexity, fontsize=style.LABEL_SIZE)
     return figure

@@ -148,6 +148,7 @@ def _set_scale(axes: Axes, scores: NDArray[np.float64]) -> str:
     # A few scores that are close to 0 by chance make no decades.
     least = np.quantile(sizes, 0.05) if len(sizes) else 1.0
     if not len(sizes) or np.log10(sizes.max()) - np.log10(least) <= MAX_DECADES:
+        axes.locator_params(axis="x", nbins=4)  # large numbers are wide
         return ""
     if scores.min() > 0:
         axes.set_xscale("log")

@@ -44,6 +44,10 @@ class Estimates:
         """The scores, with NaN for all that is not finite: NaN counts as the worst in every criterion."""
         return {name: np.where(np.isfinite(column), column, np.nan) for name, column in self.scores.items()}
 
+    @property
+    def _with_truth(self) -> dict[str, Floats]:
+        return ({} if self.truth is None else {"ground truth": self.truth}) | self.finite
+
     def write(self, file: File) -> None:
         """Writes a CSV table of all scores, with the names of those that are not finite in ``degenerate``."""
         names = np.array(list(self.scores))
@@ -103,8 +107,7 @@ class Estimates:
 
     def taus(self) -> tuple[list[str], Floats]:
         """Kendall's tau of every two scores, the ground truth among them: names, and a symmetric matrix."""
-        columns = {} if self.truth is None else {"ground truth": self.truth}
-        columns |= {name: _ranks(scores) for name, scores in self.finite.items()}
+        columns = {name: _ranks(scores) for name, scores in self._with_truth.items()}
         taus = [[kendall_tau(first, second) for second in columns.values()] for first in columns.values()]
         return list(columns), np.array(taus)
 
@@ -112,11 +115,11 @@ class Estimates:
         """Mean rank, from 0 for the worst to 1 for the best, of the paths that take a choice.
 
         Returns:
-            For every score decisions x choices; NaN where no path takes the choice.
+            For the ground truth and every score decisions x choices; NaN where no path takes the choice.
         """
         table, choices = np.array(self.paths), max(self.space.num_choices)
         found = {}
-        for name, scores in self.finite.items():
+        for name, scores in self._with_truth.items():
             ranks = (_ranks(scores) - 1) / max(len(scores) - 1, 1)
             means = np.full((table.shape[1], choices), np.nan)
             for decision, choice in np.ndindex(means.shape):
