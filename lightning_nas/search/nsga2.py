@@ -6,14 +6,15 @@ from typing import Any, Literal
 import numpy as np
 
 from lightning_nas.errors import NASError
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least, require_probability
+from lightning_nas.search.algorithm import require_at_least, require_probability
 from lightning_nas.search.constraints import FeasibleSpace
+from lightning_nas.search.generations import GenerationalSearch
 from lightning_nas.spaces import Path
 
 CostName = Literal["params", "macs", "latency"]
 
 
-class NSGA2(SearchAlgorithm):
+class NSGA2(GenerationalSearch):
     """Evolves a population towards all paths that no other beats in both score and cost.
 
     Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE Transactions on Evolutionary
@@ -42,12 +43,10 @@ class NSGA2(SearchAlgorithm):
         generations: int = 20,
         mutation_probability: float = 0.1,
     ) -> None:
+        super().__init__(population_size, generations)
         require_at_least(2, population_size=population_size)
-        require_at_least(0, generations=generations)
         require_probability(mutation_probability=mutation_probability)
         self.cost: CostName = cost
-        self.population_size = population_size
-        self.generations = generations
         self.mutation_probability = mutation_probability
 
     def begin(self, feasible: FeasibleSpace, seed: int) -> None:
@@ -66,8 +65,6 @@ class NSGA2(SearchAlgorithm):
         self._survival = RankAndCrowding()
         self._cost_of = self._cost_function()
         self._population: Any = None
-        self.generation = 0
-        self._pending: list[Path] = []
 
     def _cost_function(self) -> Callable[[Path], float]:
         if self.cost != "latency":
@@ -77,33 +74,20 @@ class NSGA2(SearchAlgorithm):
                 return constraint.value
         raise NASError("algorithm.cost is latency: give a table of latencies, latency.table")
 
-    @property
-    def budget(self) -> int:
-        """A population for every generation and the first one."""
-        return self.population_size * (1 + self.generations)
-
-    def ask(self, n: int) -> list[Path]:
-        """What is left of the generation, or else the next one."""
-        if not self._pending and self.generation <= self.generations:
-            rng = self.rng(self.generation)
-            if self.generation:
-                self._select(rng)
-            children = self._children(rng) if self.generation else []
-            self._pending = children + self.take_randoms(self.population_size - len(children), rng)
-            self._bred = list(self._pending)
-            self.generation += 1
-        asked, self._pending = self._pending[:n], self._pending[n:]
-        return asked
+    def breed(self, rng: np.random.Generator) -> list[Path]:
+        """Mutated crossings of what is left of population and children."""
+        self._select(rng)
+        return self._children(rng)
 
     def _select(self, rng: np.random.Generator) -> None:
-        """Children join the population, and the best stay."""
+        """The latest generation joins the population, and the best stay."""
         from pymoo.core.population import Population
         from pymoo.core.problem import Problem
 
-        paths = np.empty(len(self._bred), dtype=object)
-        paths[:] = self._bred
+        paths = np.empty(len(self.latest), dtype=object)
+        paths[:] = self.latest
         children = Population.new(
-            path=paths, F=np.array([[-self.scores[path], self._cost_of(path)] for path in self._bred])
+            path=paths, F=np.array([[-self.scores[path], self._cost_of(path)] for path in self.latest])
         )
         merged = children if self._population is None else Population.merge(self._population, children)
         # Without a generator of ours pymoo takes one that the time seeds.
