@@ -63,14 +63,11 @@ def architectures(number: int) -> tuple[Architecture, ...]:
     return select_paths(ListedSpace(space, tuple(first.values())), number)
 
 
-def estimate(out: Path, estimators: str, arguments: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def estimate(out: Path, arguments: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Lets the verb estimate, unless it has done so, and returns every criterion of every score."""
     result = out / "estimates.json"
     if not result.exists():
-        experts = json.dumps(EXPERTS)
-        lightning_nas(
-            ["estimate", "--estimators", estimators, "--experts", experts, *arguments, "--out", str(out)]
-        )
+        lightning_nas(["estimate", *arguments, "--out", str(out)])
     criteria: dict[str, dict[str, float | None]] = json.loads(result.read_text())["criteria"]
     return criteria
 
@@ -131,9 +128,9 @@ def main(args: Sequence[str] | None = None) -> None:
         *("--space", "NASBench201", *size, *data, "--paths", str(chosen)),
         *("--benchmark", str(benchmark), "--dataset", "cifar10", "--workers", str(options.workers)),
     ]
-    criteria = estimate(options.out, FAST, arguments)
+    criteria = estimate(options.out, ["--estimators", FAST, "--experts", json.dumps(EXPERTS), *arguments])
     # One by one through the images: it takes longer than all others together, and so comes last.
-    criteria["ntk"] = estimate(options.out / "ntk", "ntk", arguments)["ntk"]
+    criteria["ntk"] = estimate(options.out / "ntk", ["--estimators", "ntk", *arguments])["ntk"]
     table = Table("estimator", title="Ours (published)")
     for heading in (*HEADINGS, "degenerate"):
         table.add_column(heading, justify="right")

@@ -286,9 +286,9 @@ def _table(result: Estimates, criteria: Mapping[str, Mapping[str, float]]) -> Ta
             table.add_row(name, f"{np.isnan(column).sum()}")
         return table
     table = Table(title=f"{len(result.paths)} architectures against their ground truth")
-    table.add_column("estimator", no_wrap=True)
+    table.add_column("estimator", overflow="fold")
     for title in PRINTED.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True, min_width=6)
     for name, found in criteria.items():
         table.add_row(name, *(_number(found.get(criterion, math.nan)) for criterion in PRINTED))
     return table
