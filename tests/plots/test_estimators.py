@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
@@ -38,7 +37,7 @@ def test_agreements_are_written_without_a_leading_zero() -> None:
 def test_numbers_of_many_estimators_stay_inside_their_cells() -> None:
     names = [f"estimator {i}" for i in range(18)]
     figure = plots.tau_matrix(names, np.full((18, 18), -0.99))
-    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
     axes = figure.axes[0]
     corners: Any = axes.transData.transform([(0, 0), (1, 0)])
     side = corners[1][0] - corners[0][0]
@@ -84,7 +83,7 @@ SIZES = np.logspace(-5, 9, 500)
 @pytest.mark.parametrize("scores", [np.concatenate([SIZES, -SIZES]), -SIZES], ids=["both signs", "negative"])
 def test_ticks_of_a_logarithmic_axis_do_not_meet(scores: Any) -> None:
     figure = plots.score_histograms({"score": scores} | {f"{i}": SIZES for i in "abc"})
-    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
     axes = figure.axes[0]
     low, high = axes.get_xlim()
     shown = [tick for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
