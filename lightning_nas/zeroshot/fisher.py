@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_nas.errors import NASError
 from lightning_nas.zeroshot.base import Calls, Estimator
 
 LAYERS = frozenset({torch.conv2d, F.linear})
@@ -31,19 +32,21 @@ class Fisher(Estimator):
         """The sum over channels."""
         with Calls(LAYERS) as layers:
             loss = F.cross_entropy(network(images), labels)
+        if not layers.seen:
+            raise NASError(
+                f"{type(network).__name__} has neither convolutions nor linear layers to be scored"
+            )
         outputs = [result for _, result in layers.seen]
         gradients = torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True)
         found = 0.0
         for ((_, weight, *_), output), gradient in zip(layers.seen, gradients, strict=True):
-            channels = _by_channel((output * gradient).detach().double()).square().mean(0) / 2
+            channels = _by_channel((output * gradient).detach().double(), weight).square().mean(0) / 2
             found += float(channels.sum()) * (weight[0].numel() if self.broadcast else 1)
         return found
 
 
-def _by_channel(product: Tensor) -> Tensor:
+def _by_channel(product: Tensor, weight: Tensor) -> Tensor:
     """Adds up places: N x C x H x W of a convolution, or N x ... x C of a linear layer, becomes N x C."""
-    return (
-        product.sum((2, 3))
-        if product.ndim == 4
-        else product.reshape(len(product), -1, product.shape[-1]).sum(1)
-    )
+    if weight.ndim == 4:
+        return product.sum((2, 3))
+    return product.reshape(len(product), -1, product.shape[-1]).sum(1)

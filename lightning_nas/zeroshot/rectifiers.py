@@ -7,8 +7,10 @@ from torch.nn import functional as F
 from lightning_nas.errors import NASError
 from lightning_nas.zeroshot.base import Calls
 
-RECTIFIERS = frozenset({torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu, F.relu_, F.relu6})
-"""All ways of calling one; a module such as ``nn.ReLU`` calls one of these."""
+RECTIFIERS = frozenset(
+    {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu, F.relu_, F.relu6, F.hardtanh}
+)
+"""All ways of calling one; a module such as ``nn.ReLU`` calls one of these, and ``nn.ReLU6`` calls ``hardtanh``."""
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ class SynFlow(Estimator):
     iteratively conserving synaptic flow, NeurIPS 2020, Eq. 2, in double precision: values reach 1e50 on NAS-Bench-201.
 
     Attributes:
-        batch_norm: Keep batch-norm, as one configuration of Ning et al. does.
+        batch_norm: Keep batch-norm, as one configuration of Ning et al. does. There are then two images of ones: a
+            single one has no statistics where it has shrunk to a pixel.
     """
 
     batch_norm: bool = False
@@ -34,12 +35,13 @@ class SynFlow(Estimator):
             for tensor in (*positive.parameters(), *positive.buffers()):
                 tensor.abs_()
         weights = scored_weights(positive)
-        logits = positive(torch.ones_like(images[:1], dtype=torch.float64))
+        shape = (2 if self.batch_norm else 1, *images.shape[1:])
+        logits = positive(torch.ones(shape, dtype=torch.float64, device=images.device))[:1]
         flows = torch.autograd.grad(logits.sum(), weights, allow_unused=True, materialize_grads=True)
         return total([(flow * weight).abs() for flow, weight in zip(flows, weights, strict=True)])
 
 
 def _leave_out_batch_norm(network: nn.Module) -> None:
-    for name, module in list(network.named_modules()):
+    for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, _BatchNorm):
             network.set_submodule(name, nn.Identity())
