@@ -1,5 +1,9 @@
 """All estimators with their options, and what several tests look at with them."""
 
+import importlib
+import sys
+from pathlib import Path as File
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +23,14 @@ from lightning_nas.zeroshot import (
     SynFlow,
 )
 
+
+def example() -> type[Estimator]:
+    """The estimator of ``docs/add-an-estimator.md``."""
+    sys.path.append(str(File(__file__).parents[1] / "examples"))
+    found: type[Estimator] = importlib.import_module("weighted_layers").WeightedLayers
+    return found
+
+
 RECTIFIED: list[Estimator] = [ReLU(), ReLULogDet(), LinearRegions()]
 ESTIMATORS: list[Estimator] = [
     GradNorm(),
@@ -33,6 +45,7 @@ ESTIMATORS: list[Estimator] = [
     JacobCov(),
     JacobCov("covariance"),
     NTK(),
+    example()(),
     *RECTIFIED,
 ]
 NAMES = [estimator.name for estimator in ESTIMATORS]
