@@ -49,5 +49,6 @@ def test_there_are_scripts_to_test() -> None:
         "search",
         "spaces",
         "training_step",
+        "zeroshot",
     }
     assert expected <= {path.stem for path in SCRIPTS}

@@ -1,0 +1,87 @@
+"""How many networks of NAS-Bench-201 each estimator scores in a second, beside a plain forward and backward pass.
+
+Networks are built before the clock runs. Parameters and multiply-adds of all 15,625 paths are added up for comparison.
+"""
+
+import resource
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.measure import Figure, arguments, ratios, report, seconds
+from lightning_nas.spaces import NASBench201
+from lightning_nas.zeroshot import (
+    NTK,
+    Estimator,
+    Fisher,
+    GradNorm,
+    Grasp,
+    JacobCov,
+    LinearRegions,
+    Plain,
+    ReLU,
+    ReLULogDet,
+    Snip,
+    SynFlow,
+)
+
+ESTIMATORS: list[Estimator] = [
+    *[GradNorm(), Plain(), Snip(), Grasp(), Fisher(), SynFlow(), JacobCov()],
+    *[ReLULogDet(), ReLU(), NTK(), LinearRegions()],
+]
+IMAGES = 64
+NTK_IMAGES = 50
+
+
+def step(networks: list[nn.Module], images: Tensor, labels: Tensor) -> None:
+    for network in networks:
+        network.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+
+
+def estimate(estimator: Estimator, networks: list[nn.Module], images: Tensor, labels: Tensor) -> None:
+    number = NTK_IMAGES if isinstance(estimator, NTK) else IMAGES
+    for network in networks:
+        estimator(network, images[:number], labels[:number])
+
+
+def costs(space: NASBench201) -> None:
+    for path in space:
+        space.cost(path)
+
+
+def measure(quick: bool) -> list[Figure]:
+    space = NASBench201(channels=4, cells=1, image_size=8) if quick else NASBench201()
+    number, rounds = (2, 2) if quick else (3, 5)
+    torch.manual_seed(0)
+    images = torch.randn(IMAGES, space.in_channels, space.image_size, space.image_size)
+    labels = torch.arange(IMAGES) % space.num_classes
+    networks = [space.build_standalone(space[i]) for i in range(7000, space.size, 8000 // number)][:number]
+    figures = []
+    for estimator in ESTIMATORS:
+        taken = seconds(
+            {
+                "estimate": partial(estimate, estimator, networks, images, labels),
+                "step": partial(step, networks, images, labels),
+            },
+            rounds,
+        )
+        speeds = [number / value for value in taken["estimate"]]
+        figures.append(Figure(f"{estimator.title}.paths_per_s", speeds, "paths/s"))
+        name = f"{estimator.title} / forward and backward"
+        figures.append(Figure(name, ratios(taken["estimate"], taken["step"]), "x"))
+    added_up = seconds({"all": partial(costs, space)}, rounds)["all"]
+    figures.append(Figure("params_and_macs.all_paths_s", added_up, "s"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [*figures, Figure("peak_memory_of_this_process", [peak], "MB")]
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    report(measure(options.quick), options.json)
+
+
+if __name__ == "__main__":
+    main()
