@@ -11,7 +11,7 @@ from lightning_nas.zeroshot import SynFlow
 
 
 @pytest.mark.slow
-def test_it_is_finite_for_every_functional_class() -> None:
+def test_it_is_finite_for_a_fifth_of_all_functional_classes() -> None:
     space = NASBench201(channels=1, cells=1, in_channels=1, image_size=4)
     x, y = torch.zeros(1, 1, 4, 4), torch.zeros(1, dtype=torch.long)
     classes = {space.functional_key(path): path for path in space}
