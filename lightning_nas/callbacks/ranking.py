@@ -52,6 +52,8 @@ class Ranking(Callback):
         recalibrate: Training images on which batch-norm statistics are measured anew for every path; 0 leaves them
             alone. Only for supernets with running statistics.
         probe_size: Validation images on which densities are measured.
+        by_batches: ``validate`` also keeps what the first 1, 2, 4, ... batches alone and all of them say of every
+            path, as ``scores/batches_0001.csv`` and so on.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Ranking(Callback):
         stratified: bool = False,
         recalibrate: int = 0,
         probe_size: int = 64,
+        by_batches: bool = False,
     ) -> None:
         self.benchmark = benchmark
         self.dataset = dataset
@@ -69,6 +72,7 @@ class Ranking(Callback):
         self.stratified = stratified
         self.recalibrate = recalibrate
         self.probe_size = probe_size
+        self.by_batches = by_batches
         self._truth: dict[Architecture, float] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -162,7 +166,9 @@ class Ranking(Callback):
         module.log_dict(logged, sync_dist=True)
         if trainer.state.fn == "fit" and trainer.is_global_zero and not trainer.sanity_checking:
             epoch = f"epoch_{trainer.current_epoch + 1:04d}.csv"
-            _write_epoch(Path(trainer.default_root_dir) / "scores" / epoch, module, scores)
+            _write_plain(Path(trainer.default_root_dir) / "scores" / epoch, module, scores)
+        if trainer.state.fn == "validate" and self.by_batches:
+            _write_batches(trainer, module)
         if prefix is not None and trainer.is_global_zero:
             root = Path(trainer.default_root_dir)
             _write_scores(root / f"{prefix}ranking.csv", module, scores, truth)
@@ -238,8 +244,19 @@ def _write_scores(
             writer.writerow([module.space.encode(arch), *row])
 
 
-def _write_epoch(path: Path, module: SupernetModule, scores: Scores) -> None:
-    """The scores after some epochs of training."""
+def _write_batches(trainer: Trainer, module: SupernetModule) -> None:
+    found = module.evaluator.scores_after()  # which all processes add up
+    if not trainer.is_global_zero:
+        return
+    folder = Path(trainer.default_root_dir) / "scores"
+    for earlier in folder.glob("batches_*.csv"):
+        earlier.unlink()
+    for batches, scores in found.items():
+        _write_plain(folder / f"batches_{batches:04d}.csv", module, scores)
+
+
+def _write_plain(path: Path, module: SupernetModule, scores: Scores) -> None:
+    """The scores after some epochs of training, or on some batches."""
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(["arch", "accuracy", "loss"])

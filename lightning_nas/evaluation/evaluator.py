@@ -77,10 +77,12 @@ class PathEvaluator:
         self._partial = partial
         self._batches = 0
         self._scored: set[int] = set()
+        self._sums_after: dict[int, dict[str, Tensor]] = {}
         self._adding: tuple[int, Tensor, Tensor] | None = None
         self._saved = time.monotonic()
         if partial is not None and (kept := partial.read()) is not None:
             self._batches, self._scored = kept["batches"], set(kept["scored"])
+            self._sums_after = kept.get("sums_after", {})
             self.metric.restore(kept["sums"])
 
     def update(
@@ -110,6 +112,8 @@ class PathEvaluator:
             self._save()
             raise
         self._batches, self._scored = batch + 1, set()
+        if self._batches & batch == 0:  # 1, 2, 4, ...
+            self._sums_after[self._batches] = {name: sum_.clone() for name, sum_ in self.metric.sums().items()}
 
     def _outputs(self, images: Tensor, positions: list[int]) -> Iterator[Output]:
         """Positions and logits; what is scored is recorded when the next one is asked for."""
@@ -135,7 +139,8 @@ class PathEvaluator:
     def _save(self) -> None:
         if self._partial is not None:
             scored = sorted(self._scored)
-            self._partial.write({"batches": self._batches, "scored": scored, "sums": self.metric.sums()})
+            sums = {"sums": self.metric.sums(), "sums_after": self._sums_after}
+            self._partial.write({"batches": self._batches, "scored": scored, **sums})
         self._saved = time.monotonic()
 
     def scores(self) -> Scores:
@@ -154,6 +159,15 @@ class PathEvaluator:
                 "(ranking.recalibrate)"
             )
         return scores
+
+    def scores_after(self) -> dict[int, Scores]:
+        """What the first 1, 2, 4, ... batches alone said of all paths, and all batches, by their number."""
+        found = {}
+        for batches, sums in self._sums_after.items():
+            metric = PathScores(len(self.paths)).to(self.metric.device)
+            metric.restore(sums)
+            found[batches] = metric.scores()
+        return found | {self._batches: self.scores()}
 
     def finish(self) -> None:
         """Forgets what was kept for a continuation."""

@@ -295,3 +295,16 @@ def test_fit_keeps_the_scores_of_every_validation(tmp_path: Path) -> None:
     last = rows(tmp_path / "scores" / "epoch_0004.csv")
     assert [row["arch"] for row in last] == [SPACE.encode(path) for path in SPACE]
     assert [float(row["accuracy"]) for row in last] == module.evaluator.scores().accuracy.tolist()
+
+
+def test_scores_of_the_first_batches_are_those_of_a_validation_of_no_others(tmp_path: Path) -> None:
+    validate(tmp_path, Ranking(by_batches=True), eval_batch_size=10)
+    validate(tmp_path, Ranking(by_batches=True), eval_batch_size=20)
+    kept = sorted(path.name for path in (tmp_path / "scores").iterdir())
+    assert kept == [f"batches_000{number}.csv" for number in (1, 2, 4, 5)]
+    module, data = short_runs.supernet_module(SPACE), short_runs.digits(eval_batch_size=20)
+    trainer = short_runs.trainer(tmp_path / "two", Ranking(), logger=False, limit_val_batches=2)
+    trainer.validate(module, datamodule=data, verbose=False)
+    for file, whole in (("two/ranking.csv", "batches_0002.csv"), ("ranking.csv", "batches_0005.csv")):
+        for expected, row in zip(rows(tmp_path / file), rows(tmp_path / "scores" / whole), strict=True):
+            assert row == {name: expected[name] for name in ("arch", "accuracy", "loss")}

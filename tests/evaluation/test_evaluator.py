@@ -52,6 +52,14 @@ def run(evaluator: PathEvaluator) -> PathEvaluator:
     return evaluator
 
 
+def scores_of_first(supernet: Supernet, paths: list[tuple[int, ...]], number: int) -> list[float]:
+    """Accuracies on some batches, of an evaluator that knows no others."""
+    evaluator = PathEvaluator(supernet, paths)
+    for batch, (x, y) in enumerate(batches()[:number]):
+        evaluator.update(x, y, batch)
+    return evaluator.scores().accuracy.tolist()
+
+
 @pytest.mark.parametrize("space", [POOLING, CELLS, Toy(layers=3)])
 def test_scores_are_those_of_one_path_at_a_time(space: SearchSpace) -> None:
     supernet = supernet_of(space)
@@ -121,6 +129,8 @@ def test_an_interrupted_scoring_continues_exactly(tmp_path: Path, batch: int, af
     found = second.scores()
     assert found.accuracy.tolist() == expected.accuracy.tolist()
     assert found.loss.tolist() == expected.loss.tolist()
+    parts = [scores.accuracy.tolist() for scores in second.scores_after().values()]
+    assert parts == [scores_of_first(supernet, paths, number) for number in (1, 2, 3)]
     # The last path that was passed on was still being added, and is scored again.
     assert len(scored) == 3 * len(paths) - batch * len(paths) - max(0, after - 1)
     second.finish()
