@@ -14,6 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_nas import plots
+from lightning_nas.commands.courses import (
+    ByBatches,
+    batches_table,
+    group_labels,
+    number,
+    over_batches,
+    over_epochs,
+)
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 from lightning_nas.ranking import TabularBenchmark, kendall_tau
@@ -21,7 +29,13 @@ from lightning_nas.ranking.chunks import released_sample
 from lightning_nas.ranking.complexity import complexity_groups, convergence_correlation
 from lightning_nas.ranking.metrics import Floats
 from lightning_nas.ranking.mutation import MutationBias, Mutations, mutation_bias, mutations
-from lightning_nas.ranking.report import complexity_report, isomorphism_report, plain_report, ranking_report
+from lightning_nas.ranking.report import (
+    complexity_report,
+    isomorphism_report,
+    plain_criteria,
+    plain_report,
+    ranking_report,
+)
 from lightning_nas.ranking.stability import stability
 from lightning_nas.ranking.table import ScoreTable, average
 from lightning_nas.spaces import NASBench201, SearchSpace
@@ -31,7 +45,6 @@ Report = dict[str, dict[str, float]]
 
 COSTS = ("params", "macs")
 RELEASED_LIST = "imagenet16_120"
-EPOCH_FILE = re.compile(r"epoch_(\d+)\.csv")
 MAX_NAMES = 12  # more choices cannot be read in a heat map
 PRINTED_MUTATIONS = 10
 # The first criterion of every family, above which the printed table has a line.
@@ -72,6 +85,7 @@ def rank(
     dataset: str | None = None,
     against: Path | None = None,
     epochs: Path | None = None,
+    batches: Path | None = None,
     out: Path | None = None,
 ) -> None:
     """Compute every criterion of a ranking from the ranking.csv of one or several runs, and print a table.
@@ -88,6 +102,8 @@ def rank(
         against: The ranking.csv of another checkpoint: how much the ranking changed until then.
         epochs: A folder of scores during training, epoch_001.csv and so on with the columns arch and accuracy, of the
             same architectures or some of them; they are drawn, which needs out.
+        batches: A folder of scores of a validation with ranking.by_batches, batches_0001.csv and so on, of the same
+            architectures: how good the ranking is after so many batches, and how like that of all.
         out: Folder for rank.json and the figures.
 
     Raises:
@@ -98,20 +114,27 @@ def rank(
     tables = [ScoreTable.read(file) for file in files]
     table = average(tables)
     subject = _subject(table, space, benchmark, dataset)
-    if subject.truth is None and subject.keys is None and against is None:
+    if subject.truth is None and subject.keys is None and not (against or epochs or batches):
         raise NASError(
             f"{table.path} has no ground truth to compare with: give --benchmark, or --against another ranking.csv, or "
-            "--space for the spread of isomorphic architectures"
+            "--epochs or --batches with scores of the same paths, or --space for the spread of isomorphic architectures"
         )
     report = _report(subject)
     if against is not None:
         _add_stability(report, subject, table, ScoreTable.read(against))
     biases = _biases(subject)
+    by_batches = {} if batches is None else over_batches(batches, subject.archs, subject.truth, table.path)
     console = Console()
     _print(console, report, biases, files)
+    if by_batches:
+        console.print(batches_table(by_batches))
     if out is not None:
-        _write(out / "rank.json", files, report, biases)
-        figures = _figures(tables, subject, report, biases) | _over_epochs(epochs, subject, table.path)
+        _write(out / "rank.json", files, report, biases, by_batches)
+        figures = _figures(tables, subject, report, biases)
+        if epochs is not None:
+            figures |= over_epochs(epochs, subject.archs, subject.truth, subject.complexity, table.path)
+        if by_batches:
+            figures["tau_over_batches"] = plots.tau_over_batches(by_batches)
         for name, figure in figures.items():
             plots.save(figure, out / f"{name}.png")
         console.print(f"rank.json and {len(figures)} figures are in {out}", soft_wrap=True)
@@ -239,7 +262,7 @@ def _print(
     for criterion in dict.fromkeys(itertools.chain.from_iterable(report.values())):
         if criterion in FAMILIES:
             table.add_section()
-        table.add_row(criterion, *(_number(criteria.get(criterion)) for criteria in report.values()))
+        table.add_row(criterion, *(number(criteria.get(criterion)) for criteria in report.values()))
     console.print(table)
     if "accuracy" in biases:
         console.print(_mutation_table(biases["accuracy"]))
@@ -254,20 +277,23 @@ def _mutation_table(bias: MutationBias) -> Table:
     for row, column in cells[:PRINTED_MUTATIONS]:
         numbers = (matrix[row, column] for matrix in (bias.truth_increase, bias.score_increase, bias.bias))
         table.add_row(
-            bias.names[row], bias.names[column], f"{bias.pairs[row, column]:,}", *map(_number, numbers)
+            bias.names[row], bias.names[column], f"{bias.pairs[row, column]:,}", *map(number, numbers)
         )
     return table
 
 
-def _number(value: float | None) -> str:
-    """Whole and large numbers whole, others with four decimals; a dash where there is none."""
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 10_000 else f"{value:z.4f}"
-
-
-def _write(path: Path, files: Sequence[Path], report: Report, biases: Mapping[str, MutationBias]) -> None:
-    content = {"files": [str(file) for file in files], **plain_report(report, biases)}
+def _write(
+    path: Path,
+    files: Sequence[Path],
+    report: Report,
+    biases: Mapping[str, MutationBias],
+    by_batches: ByBatches,
+) -> None:
+    content = {
+        "files": [str(file) for file in files],
+        **plain_report(report, biases),
+        "batches": plain_criteria(by_batches),
+    }
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -283,7 +309,7 @@ def _figures(
     by_seed = [table.ordered_as(subject.archs, tables[0].path).columns["accuracy"] for table in tables]
     figures = {"score_vs_ground_truth": plots.score_vs_ground_truth(subject.truth, {"supernet": by_seed})}
     if subject.complexity is not None:
-        labels, scores = _group_labels(subject.complexity[1]), [name for name in report if name not in COSTS]
+        labels, scores = group_labels(subject.complexity[1]), [name for name in report if name not in COSTS]
         figures["rank_difference"] = plots.rank_difference(
             _by_group(report, scores, "rank_diff", len(labels)),
             _by_group(report, scores, "tau", len(labels)),
@@ -303,44 +329,3 @@ def _by_group(report: Report, scores: Sequence[str], criterion: str, groups: int
         name: [report[name][f"{criterion}_group_{group}"] for group in range(1, groups + 1)]
         for name in scores
     }
-
-
-def _group_labels(cost: Floats) -> list[str]:
-    """What the complexity groups hold in millions, such as ``0.39 to 0.62``."""
-    groups = complexity_groups(cost)
-    return [f"{cost[group[0]] / 1e6:.3g} to {cost[group[-1]] / 1e6:.3g}" for group in groups]
-
-
-def _over_epochs(folder: Path | None, subject: Subject, like: Path) -> dict[str, Figure]:
-    """Tau, and the accuracy of the complexity groups, over the epochs whose scores are in a folder."""
-    if folder is None:
-        return {}
-    tables = {epoch: ScoreTable.read(file) for epoch, file in _epoch_files(folder)}
-    # A training usually scores a part of the paths.
-    scored = set(next(iter(tables.values())).archs)
-    part = [i for i, arch in enumerate(subject.archs) if arch in scored]
-    archs = [subject.archs[i] for i in part]
-    tables = {epoch: table.ordered_as(archs, like) for epoch, table in tables.items()}
-    epochs, figures = list(tables), {}
-    accuracies = np.array([table.columns["accuracy"] for table in tables.values()])
-    if subject.truth is not None:
-        truth = subject.truth[part]
-        taus = {"accuracy": [kendall_tau(scores, truth) for scores in accuracies]}
-        if all("loss" in table.columns for table in tables.values()):
-            taus["-loss"] = [kendall_tau(-table.columns["loss"], truth) for table in tables.values()]
-        figures["tau_over_epochs"] = plots.tau_over_epochs(epochs, taus)
-    if subject.complexity is not None:
-        name, cost = subject.complexity[0], subject.complexity[1][part]
-        means = [accuracies[:, group].mean(axis=1) for group in complexity_groups(cost)]
-        figures["accuracy_over_epochs"] = plots.accuracy_over_epochs(
-            epochs, means, _group_labels(cost), f"million {name}"
-        )
-    return figures
-
-
-def _epoch_files(folder: Path) -> list[tuple[int, Path]]:
-    files = folder.glob("epoch_*.csv")
-    found = sorted((int(match[1]), file) for file in files if (match := EPOCH_FILE.fullmatch(file.name)))
-    if not found:
-        raise NASError(f"{folder} holds no scores of epochs: needed are files such as epoch_001.csv")
-    return found

@@ -113,7 +113,9 @@ class PathEvaluator:
             raise
         self._batches, self._scored = batch + 1, set()
         if self._batches & batch == 0:  # 1, 2, 4, ...
-            self._sums_after[self._batches] = {name: sum_.clone() for name, sum_ in self.metric.sums().items()}
+            self._sums_after[self._batches] = {
+                name: sum_.clone() for name, sum_ in self.metric.sums().items()
+            }
 
     def _outputs(self, images: Tensor, positions: list[int]) -> Iterator[Output]:
         """Positions and logits; what is scored is recorded when the next one is asked for."""

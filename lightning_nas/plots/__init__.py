@@ -8,7 +8,12 @@ from lightning_nas.plots.density import (
     gradient_vs_functional_density,
     probe_fidelity,
 )
-from lightning_nas.plots.epochs import accuracy_over_epochs, tau_over_epochs
+from lightning_nas.plots.epochs import (
+    accuracy_over_epochs,
+    stability_over_epochs,
+    tau_over_batches,
+    tau_over_epochs,
+)
 from lightning_nas.plots.estimators import best_architectures, score_by_choice, score_histograms, tau_matrix
 from lightning_nas.plots.latency import predicted_vs_measured
 from lightning_nas.plots.methods import tau_of_methods
@@ -60,9 +65,11 @@ __all__ = [
     "score_vs_ground_truth",
     "similarity_by_distance",
     "sorted_by_density",
+    "stability_over_epochs",
     "summary",
     "tau_matrix",
     "tau_of_methods",
+    "tau_over_batches",
     "tau_over_epochs",
     "variance_and_tau",
     "variance_over_epochs",

@@ -1,4 +1,4 @@
-"""How a ranking develops while a supernet is trained."""
+"""How a ranking develops while a supernet is trained, or scored on more images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,6 +25,55 @@ def tau_over_epochs(epochs: Sequence[int], taus_by_name: Mapping[str, ArrayLike]
         axes.plot(epochs, taus, ".-", color=colour, linewidth=1.4, label=name)
     style.tidy(axes, "agreement with the ground truth", "epoch", "Kendall tau")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
+    return figure
+
+
+def stability_over_epochs(epochs: Sequence[int], curves_by_name: Mapping[str, ArrayLike]) -> Figure:
+    """How much the ranking of every epoch agrees with that of the one before.
+
+    After Fig. A14 of Ning et al., "Evaluating Efficient Performance Estimators of Neural Architectures" (2021).
+
+    Args:
+        epochs: Numbers of the epochs but the first, e of them.
+        curves_by_name: For every criterion of :func:`lightning_nas.ranking.stability.stability` its values, shape (e,).
+    """
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    for name, colour in style.colours(curves_by_name).items():
+        values = np.asarray(curves_by_name[name], dtype=np.float64)
+        axes.plot(epochs, values, ".-", color=colour, linewidth=1.4, label=name)
+    style.tidy(axes, "agreement with the epoch before", "epoch", "tau, or share")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
+    return figure
+
+
+def tau_over_batches(criteria: Mapping[int, Mapping[str, float]]) -> Figure:
+    """Kendall's tau of scores on few and on many validation batches.
+
+    After Fig. 3 and A3 of Ning et al. (see :func:`stability_over_epochs`).
+
+    Args:
+        criteria: For every number of batches its criteria by name; those that begin with ``tau`` are drawn.
+    """
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    names = [name for name in next(iter(criteria.values())) if name.startswith("tau")]
+    for name, colour in style.colours(names).items():
+        line = "--" if name.startswith("tau_to_all") else "-"
+        axes.plot(
+            list(criteria),
+            [found[name] for found in criteria.values()],
+            line,
+            marker=".",
+            color=colour,
+            linewidth=1.4,
+            label=name,
+        )
+    style.tidy(axes, "scores of the first batches alone", "validation batches", "Kendall tau")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(criteria), [str(batches) for batches in criteria])
     axes.legend(fontsize=style.TICK_SIZE, frameon=False)
     return figure
 

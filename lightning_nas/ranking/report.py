@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,8 @@ from lightning_nas.ranking.metrics import finite_vector, paired
 from lightning_nas.ranking.mutation import MutationBias
 from lightning_nas.ranking.pareto import pareto_gap
 
+Key = TypeVar("Key")
+
 PERCENTS = (1, 5, 10)
 AT_PERCENT = {
     "p_at_top": metrics.precision_at_top,
@@ -27,6 +29,7 @@ AT_PERCENT = {
     "tau_of_top": metrics.kendall_tau_of_top,
     "tau_of_bottom": metrics.kendall_tau_of_bottom,
 }
+PRUNED = (25, 50)
 LEVEL = 1.0  # percent points of accuracy
 
 
@@ -38,8 +41,9 @@ def ranking_report(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
         truth: Ground truth in percent, shape (n,).
 
     Returns:
-        ``n``, ``unscored`` (how many scores are NaN), correlations, criteria at 1, 5 and 10 percent, tau of chunk
-        samples (400 chunks) and with levels of 1 percent point, and mean ground truth of the best-scored paths.
+        ``n``, ``unscored`` (how many scores are NaN), correlations, criteria at 1, 5 and 10 percent, tau within the best
+        25 and 50 percent, tau of chunk samples (400 chunks) and with levels of 1 percent point, and mean ground truth of
+        the best-scored paths.
 
     Raises:
         NASError: The lengths differ, or a ground truth is not finite.
@@ -56,6 +60,9 @@ def ranking_report(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     }
     for name, criterion in AT_PERCENT.items():
         found |= {f"{name}_{percent}": criterion(scores, truth, percent) for percent in PERCENTS}
+    found |= {
+        f"tau_of_top_{percent}": metrics.kendall_tau_of_top(scores, truth, percent) for percent in PRUNED
+    }
     found |= {f"top{k}_ground_truth": metrics.top_ground_truth(scores, truth, k) for k in (1, 5, 10)}
     for mode in ("equal_count", "equal_width"):
         sample = chunk_sample(truth, CHUNKS, mode)
@@ -134,11 +141,15 @@ def plain_report(
         ``criteria``, and ``mutations``, a list for every score; None stands for NaN.
     """
     return {
-        "criteria": {
-            score: {name: _or_none(value) for name, value in values.items()}
-            for score, values in criteria.items()
-        },
+        "criteria": plain_criteria(criteria),
         "mutations": {score: _mutation_rows(bias) for score, bias in biases.items()},
+    }
+
+
+def plain_criteria(criteria: Mapping[Key, Mapping[str, float]]) -> dict[Key, dict[str, float | None]]:
+    """Criteria of several things by name; None stands for NaN."""
+    return {
+        key: {name: _or_none(value) for name, value in values.items()} for key, values in criteria.items()
     }
 
 

@@ -120,7 +120,7 @@ def test_scores_over_epochs_are_drawn(tmp_path: Path) -> None:
     for epoch in (2, 10):
         write(tmp_path / f"scores/epoch_{epoch:03d}.csv", scores(epoch))
     rank(file, "--epochs", tmp_path / "scores", "--out", tmp_path / "out")
-    for name in ("tau_over_epochs", "accuracy_over_epochs"):
+    for name in ("tau_over_epochs", "accuracy_over_epochs", "stability_over_epochs"):
         assert (tmp_path / f"out/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -141,6 +141,27 @@ def test_epochs_may_score_a_part_of_the_paths(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(plots, "tau_over_epochs", draw)
     rank(file, "--epochs", tmp_path / "scores", "--out", tmp_path / "out")
     assert drawn["accuracy"] == [kendall_tau(scores(epoch)[::-3], TRUTH[::-3]) for epoch in (2, 10)]
+
+
+def test_fewer_validation_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last file is that of all batches, whatever its name sorts like."""
+    file = write(tmp_path / "ranking.csv", scores(0), [""] * 300)
+    for batches in (1, 2, 10):
+        write(tmp_path / f"scores/batches_{batches}.csv", scores(batches))
+    write(tmp_path / "scores/epoch_0001.csv", scores(9))
+    rank(file, "--batches", tmp_path / "scores")
+    assert printed(capsys.readouterr().out)["2"] == 2 * [f"{kendall_tau(scores(2), scores(10)):.4f}"]
+    file = write(tmp_path / "ranking.csv", scores(0))
+    rank(file, "--batches", tmp_path / "scores", "--out", tmp_path / "out")
+    found = json.loads((tmp_path / "out/rank.json").read_text())["batches"]
+    assert list(found) == ["1", "2", "10"]
+    for batches, criteria in found.items():
+        accuracy = scores(int(batches))
+        for name in ("accuracy", "-loss"):  # the losses are linear in the accuracies
+            assert criteria[f"tau {name}"] == pytest.approx(kendall_tau(accuracy, TRUTH))
+            assert criteria[f"p_at_top_5 {name}"] == ranking_metrics(accuracy, TRUTH)["p_at_top_5"]
+            assert criteria[f"tau_to_all {name}"] == pytest.approx(kendall_tau(accuracy, scores(10)))
+    assert (tmp_path / "out/tau_over_batches.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

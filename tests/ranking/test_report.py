@@ -17,6 +17,9 @@ def test_eight_paths_by_hand() -> None:
     found = ranking_report(SCORES, TRUTH)
     assert found["unscored"] == 0
     assert found["kendall_tau_a"] == pytest.approx(0.785714, abs=1e-6)
+    # The best two are scored alike; of the best four, 3 pairs are in order, 2 are not, and that one is tied.
+    assert math.isnan(found["tau_of_top_25"])
+    assert found["tau_of_top_50"] == pytest.approx((3 - 2) / math.sqrt(5 * 6))
     assert found["best_acc_at_10"] == found["worst_acc_at_10"] == 94.2
     # 400 chunks of eight paths have one path at most.
     assert found["tau_chunks_equal_count"] == found["kendall_tau"]
