@@ -57,7 +57,8 @@ def scores_of_first(supernet: Supernet, paths: list[tuple[int, ...]], number: in
     evaluator = PathEvaluator(supernet, paths)
     for batch, (x, y) in enumerate(batches()[:number]):
         evaluator.update(x, y, batch)
-    return evaluator.scores().accuracy.tolist()
+    found: list[float] = evaluator.scores().accuracy.tolist()
+    return found
 
 
 @pytest.mark.parametrize("space", [POOLING, CELLS, Toy(layers=3)])
