@@ -18,6 +18,7 @@ from lightning_nas.callbacks import (
     GradientVariance,
     LossPlateau,
     SamplingStatistics,
+    Trainability,
 )
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
@@ -106,6 +107,7 @@ def test_samplers_rates_momentum_images_and_diagnoses_go_together(
     images, sampler = DataImportanceSampler(schedule="constant"), SAMPLERS[name]()
     diagnoses = [SamplingStatistics(), GradientVariance(), GradientVariance("deviation", "momentum")]
     diagnoses += [GradientSimilarity(pairs=2, probe_size=16), Forgetting(steps=1, probe_size=20)]
+    diagnoses += [Trainability(every_n_steps=2)]
     ensemble = WeightEnsemble(snapshots=2, spacing=0.3)
     rates = RATES[rate]()
     module = short_runs.supernet_module(

@@ -15,6 +15,7 @@ from lightning_nas.callbacks.ranking import Ranking
 from lightning_nas.callbacks.run_checkpoint import RunCheckpoint
 from lightning_nas.callbacks.run_directory import RunDirectory
 from lightning_nas.callbacks.sampling_statistics import SamplingStatistics
+from lightning_nas.callbacks.trainability import Trainability
 from lightning_nas.callbacks.wandb_results import WandbResults
 from lightning_nas.callbacks.wandb_run import WandbRun
 
@@ -34,6 +35,7 @@ __all__ = [
     "RunCheckpoint",
     "RunDirectory",
     "SamplingStatistics",
+    "Trainability",
     "WandbResults",
     "WandbRun",
 ]

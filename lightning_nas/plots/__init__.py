@@ -26,6 +26,7 @@ from lightning_nas.plots.training import (
     forgetting_over_epochs,
     learning_rate_by_complexity,
     similarity_by_distance,
+    trainability_over_epochs,
     variance_and_tau,
     variance_over_epochs,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "tau_of_methods",
     "tau_over_batches",
     "tau_over_epochs",
+    "trainability_over_epochs",
     "variance_and_tau",
     "variance_over_epochs",
 ]

@@ -1,4 +1,4 @@
-"""How the training of a supernet runs: its gradients, its learning rates, and what it forgets."""
+"""How the training of a supernet runs: its gradients, its learning rates, what it forgets, how evenly it learns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -143,5 +143,34 @@ def forgetting_over_epochs(epochs: Sequence[int], changes: Sequence[ArrayLike]) 
     axes.plot(epochs, means, marker=style.marker(len(epochs)), color=colour, linewidth=1.4)
     axes.axhline(0, color=style.NEUTRAL, linewidth=1)
     style.tidy(axes, "forgetting: below 0 is a loss", "epoch", "change of accuracy (percent points)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def trainability_over_epochs(epochs: Sequence[int], numbers: Sequence[ArrayLike]) -> Figure:
+    """Condition numbers of the neural tangent kernels of sampled paths: the median, and a band between the quartiles.
+
+    Args:
+        epochs: Numbers of the epochs, e of them.
+        numbers: For every epoch log10 of the condition numbers of its paths; e arrays of any length. Infinite ones are
+            above every other and leave a gap where the median is one of them.
+    """
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    # Not interpolated: half of infinite is infinite, and between two of them nothing.
+    low, median, high = (
+        np.array([np.quantile(np.asarray(of_epoch), share, method="lower") for of_epoch in numbers])
+        for share in (0.25, 0.5, 0.75)
+    )
+    colour = style.OTHER_COLOURS[1]
+    axes.fill_between(epochs, low, high, where=np.isfinite(high), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(
+        epochs,
+        np.where(np.isfinite(median), median, np.nan),
+        marker=style.marker(len(epochs)),
+        color=colour,
+        linewidth=1.4,
+    )
+    style.tidy(axes, "trainability: lower is easier to train", "epoch", "log10 of the condition number")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
