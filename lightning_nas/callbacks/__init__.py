@@ -6,6 +6,7 @@ from lightning_nas.callbacks.exact_resume import ExactResume
 from lightning_nas.callbacks.forgetting import Forgetting
 from lightning_nas.callbacks.gradient_similarity import GradientSimilarity
 from lightning_nas.callbacks.gradient_variance import GradientVariance
+from lightning_nas.callbacks.inherited_weights import InheritedWeights
 from lightning_nas.callbacks.loss_plateau import LossPlateau
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.callbacks.predictions import PredictionsFile
@@ -26,6 +27,7 @@ __all__ = [
     "Forgetting",
     "GradientSimilarity",
     "GradientVariance",
+    "InheritedWeights",
     "LossPlateau",
     "MetricsFile",
     "PredictionsFile",

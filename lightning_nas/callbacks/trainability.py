@@ -1,8 +1,9 @@
 """How evenly the paths of a supernet learn, in the course of its training."""
 
 import math
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -127,12 +128,11 @@ class _PathNetwork(nn.Module):
             for layer in supernet.modules()
             if any(id(parameter) in used for parameter in layer.parameters(recurse=False))
         )
-        self._run = lambda images: supernet(images, path)
+        self._run = partial(supernet, path=path)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N x classes."""
-        logits: Tensor = self._run(images)
-        return logits
+        return cast(Tensor, self._run(images))
 
 
 @torch.enable_grad()

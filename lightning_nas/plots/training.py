@@ -157,11 +157,11 @@ def trainability_over_epochs(epochs: Sequence[int], numbers: Sequence[ArrayLike]
     """
     figure = style.new_figure(6, 3.6)
     axes = figure.subplots()
-    # Not interpolated: half of infinite is infinite, and between two of them nothing.
-    low, median, high = (
-        np.array([np.quantile(np.asarray(of_epoch), share, method="lower") for of_epoch in numbers])
-        for share in (0.25, 0.5, 0.75)
-    )
+    of_epochs = [np.asarray(of_epoch, dtype=np.float64) for of_epoch in numbers]
+    median = np.array([np.median(found) for found in of_epochs])
+    # Not interpolated, which infinite ones would make NaN.
+    low = np.array([np.quantile(found, 0.25, method="lower") for found in of_epochs])
+    high = np.array([np.quantile(found, 0.75, method="higher") for found in of_epochs])
     colour = style.OTHER_COLOURS[1]
     axes.fill_between(epochs, low, high, where=np.isfinite(high), color=colour, alpha=0.2, linewidth=0)
     axes.plot(

@@ -57,3 +57,9 @@ def test_variance_and_tau_have_an_axis_each() -> None:
     assert np.asarray(left.lines[0].get_ydata()).tolist() == [0.5, 0.1]
     assert np.asarray(right.lines[0].get_ydata()).tolist() == [0.2, 0.3]
     assert left.get_xlabel() == "batch size"
+
+
+def test_trainability_is_a_median_with_a_gap_where_it_is_infinite() -> None:
+    numbers: list[list[float]] = [[1, 2, 3], [np.inf, np.inf, 1], [np.inf, 1, 2, 3]]
+    (axes,) = training.trainability_over_epochs([1, 2, 3], numbers).axes
+    np.testing.assert_equal(np.asarray(axes.lines[0].get_ydata()), [2, np.nan, 2.5])
