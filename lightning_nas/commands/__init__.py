@@ -17,6 +17,7 @@ from lightning_nas.commands.estimate import estimate
 from lightning_nas.commands.export import export
 from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.latency import latency
+from lightning_nas.commands.prune import prune
 from lightning_nas.commands.rank import rank
 from lightning_nas.commands.submit import submit
 from lightning_nas.data import ImageDataModule
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "fetch-benchmark": fetch_benchmark,
     "latency": latency,
+    "prune": prune,
     "rank": rank,
     "submit": submit,
 }
@@ -47,6 +49,7 @@ __all__ = [
     "export",
     "fetch_benchmark",
     "latency",
+    "prune",
     "rank",
     "run",
     "submit",

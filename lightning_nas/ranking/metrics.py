@@ -120,7 +120,7 @@ def ranking(values: Floats) -> NDArray[np.intp]:
     return np.argsort(-values, kind="stable")
 
 
-def _count(percent: float, n: int) -> int:
+def count_of(percent: float, n: int) -> int:
     """How many of n paths K percent are: rounded down, at least one."""
     if not 0 < percent <= 100:
         raise NASError(f"K is {percent}, but must be a percentage of the paths above 0 and up to 100.")
@@ -151,21 +151,21 @@ def precision_at_top(scores: ArrayLike, truth: ArrayLike, percent: float) -> flo
         0.5
     """
     scores, truth = paired(scores, truth)
-    k = _count(percent, len(truth))
+    k = count_of(percent, len(truth))
     return math.nan if len(truth) < 2 else _overlap(ranking(scores)[:k], ranking(truth)[:k])
 
 
 def precision_at_bottom(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
     """P@bottomK: as :func:`precision_at_top`, of the K worst."""
     scores, truth = paired(scores, truth)
-    k = _count(percent, len(truth))
+    k = count_of(percent, len(truth))
     return math.nan if len(truth) < 2 else _overlap(ranking(scores)[-k:], ranking(truth)[-k:])
 
 
 def _true_ranks_of_best_scored(scores: ArrayLike, truth: ArrayLike, percent: float) -> Floats:
     """Ranks in the ground truth, 1/n (best) to 1 (worst), of the K best-scored paths; NaN for n < 2."""
     scores, truth = paired(scores, truth)
-    n, k = len(truth), _count(percent, len(truth))
+    n, k = len(truth), count_of(percent, len(truth))
     if n < 2:
         return np.array([math.nan])
     ranks = np.empty(n)
@@ -213,28 +213,28 @@ def top_ground_truth(scores: ArrayLike, truth: ArrayLike, k: int) -> float:
 def best_ground_truth(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
     """BestAcc@K: the highest ground truth among the K best-scored. Otherwise as :func:`precision_at_top`."""
     scores, truth = paired(scores, truth)
-    k = _count(percent, len(truth))
+    k = count_of(percent, len(truth))
     return float(truth[ranking(scores)[:k]].max()) if len(truth) > 1 else math.nan
 
 
 def worst_ground_truth(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
     """WorstAcc@K: the lowest ground truth among the K best-scored. Otherwise as :func:`precision_at_top`."""
     scores, truth = paired(scores, truth)
-    k = _count(percent, len(truth))
+    k = count_of(percent, len(truth))
     return float(truth[ranking(scores)[:k]].min()) if len(truth) > 1 else math.nan
 
 
 def kendall_tau_of_top(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
     """tau-b among the K best-scored paths alone. Otherwise as :func:`precision_at_top`."""
     scores, truth = paired(scores, truth)
-    top = ranking(scores)[: _count(percent, len(truth))]
+    top = ranking(scores)[: count_of(percent, len(truth))]
     return kendall_tau(scores[top], truth[top])
 
 
 def kendall_tau_of_bottom(scores: ArrayLike, truth: ArrayLike, percent: float) -> float:
     """tau-b among the K worst-scored paths alone. Otherwise as :func:`precision_at_top`."""
     scores, truth = paired(scores, truth)
-    bottom = ranking(scores)[-_count(percent, len(truth)) :]
+    bottom = ranking(scores)[-count_of(percent, len(truth)) :]
     return kendall_tau(scores[bottom], truth[bottom])
 
 
