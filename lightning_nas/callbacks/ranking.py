@@ -51,7 +51,7 @@ class Ranking(Callback):
         stratified: Draw the paths evenly over the range of ground truth.
         recalibrate: Training images on which batch-norm statistics are measured anew for every path; 0 leaves them
             alone. Only for supernets with running statistics.
-        probe_size: Validation images on which densities are measured.
+        probe_size: Validation images on which densities are measured, those of all paths of the space; 0 measures none.
         by_batches: ``validate`` also keeps what the first 1, 2, 4, ... batches alone and all of them say of every
             path, as ``scores/batches_0001.csv`` and so on.
     """
@@ -201,7 +201,8 @@ class Ranking(Callback):
     def _mean_distance(self, trainer: Trainer, module: SupernetModule) -> NDArray[np.float64] | None:
         """Mean functional distance of every scored path to all others, where those can be enumerated."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not 2 <= module.space.size <= ENUMERABLE or not isinstance(data, ImageDataModule):
+        measurable = self.probe_size and 2 <= module.space.size <= ENUMERABLE
+        if not measurable or not isinstance(data, ImageDataModule):
             return None
         # Seed 0 and not the run's: two runs are compared on the same images.
         probe = probe_indices(data.num_val, self.probe_size, seed=0, key="ranking.probe_size")

@@ -115,6 +115,12 @@ def test_where_there_are_no_densities_paths_are_ranked_all_the_same(
     assert not (tmp_path / "density.csv").exists()
 
 
+def test_without_a_probe_no_densities_are_measured(tmp_path: Path, table: str) -> None:
+    validate(tmp_path, Ranking(table, probe_size=0))
+    assert sorted(path.name for path in tmp_path.glob("*.csv")) == ["ranking.csv", "truth.csv"]
+    assert "density_bias" not in json.loads((tmp_path / "ranking.json").read_text())
+
+
 def test_test_scores_the_test_split_into_files_of_its_own(tmp_path: Path) -> None:
     module = validate(tmp_path, Ranking(), verb="test")
     assert int(module.evaluator.metric.images) == 1797 - 300
