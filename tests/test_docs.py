@@ -10,14 +10,15 @@ import exports
 import photographs
 import pytest
 import yaml
-from space_checks import CONFIGS, small_space
+from space_checks import CONFIGS, small_space, some_paths
 
 from lightning_nas import config
 from lightning_nas.cli import main
 from lightning_nas.commands import COMMANDS
-from lightning_nas.spaces import Pooling
+from lightning_nas.spaces import Pooling, SearchSpace
 
 ROOT = Path(__file__).parents[1]
+POOLING = Pooling()
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -35,14 +36,14 @@ def configuration(args: list[str]) -> str:
     return printed.getvalue()
 
 
-def pretend_validated(run: Path) -> None:
-    """The files that a training and a validation of the 36 poolings leave, with made-up scores."""
-    space = Pooling()
+def pretend_validated(run: Path, space: SearchSpace = POOLING) -> None:
+    """The files that a training and a validation of some paths leave, with made-up scores."""
     (run / "scores").mkdir(parents=True)
-    for file, columns in (("ranking.csv", ",ground_truth,params,macs"), ("scores/epoch_0010.csv", "")):
+    plain = [f"scores/{name}.csv" for name in ("epoch_0010", "epoch_0020", "batches_0001", "batches_0002")]
+    for file, columns in (("ranking.csv", ",ground_truth,params,macs"), *((file, "") for file in plain)):
         with (run / file).open("w") as table:
             table.write(f"arch,accuracy,loss{columns}\n")
-            for number, path in enumerate(space):
+            for number, path in enumerate(some_paths(space, 40)):
                 costs = f",,{space.cost(path).params},{space.cost(path).macs}" if columns else ""
                 table.write(f"{space.encode(path)},{50 + number % 7},{2 - number / 40}{costs}\n")
 
@@ -114,6 +115,20 @@ def test_commands_of_the_page_on_search_are_understood(
     found = commands(ROOT / "docs" / "search.md")
     assert [args[0] for args in found] == ["fit", "search", "latency", "search", "search"]
     understand(found, tmp_path)
+
+
+def test_commands_of_the_page_on_analysis_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(tmp_path, monkeypatch)
+    space = small_space(CONFIGS / "nasbench201_small.yaml")
+    pretend_validated(tmp_path / "runs" / "asked", space)
+    exports.write_supernet(tmp_path / "runs/asked/last.ckpt", space)
+    found = commands(ROOT / "docs" / "analysis.md")
+    assert [args[0] for args in found] == ["fit", "validate", "rank", "prune", "fit", "prune", "fit", "fit"]
+    understand(found, tmp_path)
+    figures = {file.name for file in (tmp_path / "runs/asked/rank").glob("*.png")}
+    assert figures >= {"tau_over_batches.png", "stability_over_epochs.png"}
 
 
 @pytest.mark.parametrize(
