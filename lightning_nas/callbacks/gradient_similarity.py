@@ -1,5 +1,7 @@
 """Whether the gradients of different paths pull their shared weights the same way."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from lightning_nas.spaces import SearchSpace, Supernet
 
 Pair = tuple[Architecture, Architecture]
 COLUMNS = ("epoch", "arch", "other", "edit_distance", "similarity")
+LAYER_COLUMNS = ("epoch", "weight", "pairs", "similarity")
 
 
 class GradientSimilarity(Callback):
@@ -29,12 +32,14 @@ class GradientSimilarity(Callback):
     After Ning et al., Evaluating Efficient Performance Estimators of Neural Architectures (NeurIPS 2021, App. A.3.1),
     who blame parameter sharing where gradients differ, and Jeon et al., Subnet-Aware Dynamic Supernet Training (CVPR
     2025, supplement C.6), who find similar paths to have similar gradients. They look at cells and at the first layer;
-    here it is the cosine of the gradients in all weights that both paths use (see ``gradient_similarity``).
+    here it is the cosine of the gradients in all weights that both paths use (see ``shared_gradients``), and that in every
+    tensor of them.
 
     It logs the mean over the pairs as ``gradient/similarity`` and writes ``gradient_similarity.csv``: the pairs of every
     epoch that was looked at, with their edit distance, which is the number of decisions in which they differ (of
-    ``Pooling``, whose paths are one decision, of blocks). At the end of the run it draws the last of these epochs,
-    ``gradient_similarity.png``.
+    ``Pooling``, whose paths are one decision, of blocks). In ``gradient_similarity_layers.csv`` are the means of every
+    tensor over the pairs of which both have a gradient there. At the end of the run it draws the last of these
+    epochs, ``gradient_similarity.png``.
 
     Args:
         pairs: How many; each takes the gradients of two paths.
@@ -54,6 +59,7 @@ class GradientSimilarity(Callback):
         self.probe_size = probe_size
         self._given_seed = seed
         self._rows: list[tuple[Any, ...]] = []
+        self._layer_rows: list[tuple[Any, ...]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forgets an earlier run.
@@ -64,7 +70,7 @@ class GradientSimilarity(Callback):
         if stage != "fit":
             return
         require_several(require_supernet(self, pl_module).space, "GradientSimilarity")
-        self._rows = []
+        self._rows, self._layer_rows = [], []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws images and pairs."""
@@ -82,14 +88,26 @@ class GradientSimilarity(Callback):
         assert isinstance(pl_module, SupernetModule)
         supernet, space = pl_module.supernet, pl_module.space
         images, labels = as_weights(supernet, *probe_images(trainer, self._probe))
+        similarities, of_layers = list[float](), defaultdict[str, list[float]](list)
         with batch_statistics(supernet):
-            similarities = [gradient_similarity(supernet, pair, images, labels) for pair in self._pairs]
+            for pair in self._pairs:
+                gradients = shared_gradients(supernet, pair, images, labels)
+                similarities.append(cosine(gradients.values()))
+                for weight, both in gradients.items():
+                    if all(gradient.any() for gradient in both):
+                        of_layers[weight].append(cosine([both]))
         for (path, other), similarity in zip(self._pairs, similarities, strict=True):
             distance = edit_distance(space, path, other)
             self._rows.append((epoch, space.encode(path), space.encode(other), distance, similarity))
         log_metrics(trainer, {"gradient/similarity": sum(similarities) / len(similarities)})
         table = dict(zip(COLUMNS, zip(*self._rows, strict=True), strict=True))
         plots.save_table(Path(trainer.default_root_dir) / "gradient_similarity.csv", table)
+        self._layer_rows += [
+            (epoch, weight, len(found), sum(found) / len(found))
+            for weight, found in sorted(of_layers.items())
+        ]
+        table = dict(zip(LAYER_COLUMNS, zip(*self._layer_rows, strict=True), strict=True))
+        plots.save_table(Path(trainer.default_root_dir) / "gradient_similarity_layers.csv", table)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the last measurement."""
@@ -102,12 +120,12 @@ class GradientSimilarity(Callback):
         log_figure(trainer, "gradient/similarity_by_distance", figure)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows of the table."""
-        return {"rows": self._rows}
+        """The rows of the tables."""
+        return {"rows": self._rows, "layer_rows": self._layer_rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues the table."""
-        self._rows = state_dict["rows"]
+        """Continues the tables."""
+        self._rows, self._layer_rows = state_dict["rows"], state_dict["layer_rows"]
 
 
 def draw_pair(space: SearchSpace, seed: int, number: int) -> Pair:
@@ -128,19 +146,25 @@ def edit_distance(space: SearchSpace, path: Architecture, other: Architecture) -
     return sum(a != b for a, b in zip(space.features(path), space.features(other), strict=True))
 
 
-def gradient_similarity(supernet: Supernet, pair: Pair, images: Tensor, labels: Tensor) -> float:
-    """Cosine of the gradients of two paths in the weights that both use.
+def shared_gradients(
+    supernet: Supernet, pair: Pair, images: Tensor, labels: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The gradients of two paths in the weights that both use, by name, flat and in double precision.
 
     Those are whole tensors: where choices are sizes, the gradient of the smaller one is 0 in the rest of a tensor.
-
-    Returns:
-        In [-1, 1]; 0 where a gradient vanishes.
     """
-    path, other = pair
-    used = {id(parameter) for parameter in supernet.path_parameters(other)}
-    shared = [parameter for parameter in supernet.path_parameters(path) if id(parameter) in used]
-    mine, theirs = (
-        torch.cat([g.flatten().double() for g in path_gradient(supernet, one, images, labels, shared)])
-        for one in pair
-    )
+    used, used_too = ({id(parameter) for parameter in supernet.path_parameters(path)} for path in pair)
+    both = used & used_too
+    shared = {name: parameter for name, parameter in supernet.named_parameters() if id(parameter) in both}
+    weights = list(shared.values())
+    mine, theirs = (path_gradient(supernet, one, images, labels, weights) for one in pair)
+    return {
+        name: (a.flatten().double(), b.flatten().double())
+        for name, a, b in zip(shared, mine, theirs, strict=True)
+    }
+
+
+def cosine(gradients: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Cosine of two gradients that are given in parts: in [-1, 1]; 0 where one vanishes."""
+    mine, theirs = (torch.cat(parts) for parts in zip(*gradients, strict=True))
     return float(F.cosine_similarity(mine, theirs, dim=0))

@@ -1,3 +1,4 @@
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def test_it_equals_the_cosine_of_back_propagated_gradients(tmp_path: Path) -> No
     images, labels = data.validation_images(probe_indices(100, 20, seed=3))
     found = rows(tmp_path)
     assert [row["epoch"] for row in found] == ["2"] * 25 + ["4"] * 25
-    sizes = set()
+    sizes, of_layers = set(), defaultdict[tuple[str, str], list[float]](list)
     for row in found:
         supernet = copies.supernets[4 * int(row["epoch"])]
         paths = [SPACE.decode(row[name]) for name in ("arch", "other")]
@@ -59,10 +60,19 @@ def test_it_equals_the_cosine_of_back_propagated_gradients(tmp_path: Path) -> No
         assert float(row["similarity"]) == pytest.approx(expected, abs=1e-10)
         assert int(row["edit_distance"]) == sum(x != y for x, y in zip(*paths, strict=True))
         sizes.add(len(shared))
+        for name in shared:
+            if (norm := np.sqrt((mine[name] @ mine[name]) * (theirs[name] @ theirs[name]))) > 0:
+                of_layers[row["epoch"], name].append(mine[name] @ theirs[name] / norm)
     assert len(sizes) > 3
     means = [np.mean([float(row["similarity"]) for row in found if row["epoch"] == e]) for e in "24"]
     assert short_runs.logged(tmp_path, "gradient/similarity") == pytest.approx(means, abs=1e-10)
     assert (tmp_path / "gradient_similarity.png").exists()
+    layers = short_runs.table(tmp_path / "gradient_similarity_layers.csv")
+    assert [(row["epoch"], row["weight"]) for row in layers] == sorted(of_layers)
+    for row in layers:
+        expected_layer = of_layers[row["epoch"], row["weight"]]
+        assert int(row["pairs"]) == len(expected_layer)
+        assert float(row["similarity"]) == pytest.approx(np.mean(expected_layer), abs=1e-10)
 
 
 def test_pairs_differ_in_one_decision_or_in_all() -> None:
@@ -87,7 +97,7 @@ def test_pairs_of_other_spaces() -> None:
 
 
 def test_a_resumed_run_measures_the_same(tmp_path: Path) -> None:
-    files = ("gradient_similarity.csv", "gradient_similarity.png")
+    files = ("gradient_similarity.csv", "gradient_similarity_layers.csv", "gradient_similarity.png")
     short_runs.assert_resumes(
         tmp_path,
         partial(GradientSimilarity, pairs=3, probe_size=16),
