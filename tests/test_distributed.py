@@ -26,7 +26,14 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_nas import checkpoint
-from lightning_nas.callbacks import Forgetting, GradientSimilarity, Ranking, SamplingStatistics, WandbRun
+from lightning_nas.callbacks import (
+    Forgetting,
+    GradientSimilarity,
+    Ranking,
+    SamplingStatistics,
+    Trainability,
+    WandbRun,
+)
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.samplers import DataImportanceSampler, DensitySampler, PathSampler, UniformSampler
 from lightning_nas.spaces import NormPolicy, Pooling
@@ -137,7 +144,11 @@ def train_with_statistics(root: Path) -> dict[str, Any]:
 
 
 def train_with_diagnoses(root: Path) -> dict[str, Any]:
-    diagnoses = [GradientSimilarity(pairs=3, probe_size=16), Forgetting(steps=2, probe_size=50)]
+    diagnoses: list[Callback] = [
+        GradientSimilarity(pairs=3, probe_size=16),
+        Forgetting(steps=2, probe_size=50),
+    ]
+    diagnoses += [Trainability(every_n_steps=2)]
     return train(root / str(rank()), UNIFORM, *diagnoses, limit_val_batches=0)
 
 
@@ -150,7 +161,7 @@ def count_exchanges(root: Path, sampler: MakeSampler, **flags: Any) -> list[int]
 def validate(root: Path, options: dict[str, Any], eval_batch_size: int) -> dict[str, Any]:
     """Each rank has a folder of its own, so that it shows who writes."""
     module = short_runs.supernet_module(**options)
-    ranking = Ranking(recalibrate=40 if "norm" in options else 0)
+    ranking = Ranking(recalibrate=40 if "norm" in options else 0, by_batches=True)
     trainer = short_runs.trainer(root / str(rank()), ranking, **strategy())
     images = short_runs.digits(eval_batch_size=eval_batch_size)
     [logged] = trainer.validate(module, datamodule=images, verbose=False)
@@ -367,7 +378,8 @@ def test_the_ranking_is_written_by_rank_0_alone(pair: GlooPair, tmp_path: Path) 
     pair.run(validate, tmp_path / "ranks", {}, 20)
     validate(tmp_path / "alone", {}, 20)
     assert not (tmp_path / "ranks" / "1").exists()
-    for name in ("ranking.csv", "ranking.json", "density.csv"):
+    parts = [f"scores/batches_000{batches}.csv" for batches in (1, 2, 4, 5)]
+    for name in ("ranking.csv", "ranking.json", "density.csv", *parts):
         together, alone = (tmp_path / run / "0" / name for run in ("ranks", "alone"))
         assert together.read_text() == alone.read_text(), name
     assert json.loads((tmp_path / "ranks" / "0" / "ranking.json").read_text())["n"] == short_runs.SMALL.size
@@ -388,7 +400,11 @@ def test_diagnoses_are_made_by_rank_0_alone(pair: GlooPair, tmp_path: Path) -> N
     short_runs.assert_same(first["weights"], second["weights"])
     short_runs.assert_close(first["weights"], alone["weights"])
     assert not (tmp_path / "ranks" / "1").exists()
-    for name, column in (("gradient_similarity.csv", "similarity"), ("forgetting.csv", "at_epoch_end")):
+    for name, column in (
+        ("gradient_similarity.csv", "similarity"),
+        ("forgetting.csv", "at_epoch_end"),
+        ("trainability.csv", "log10_condition_number"),
+    ):
         files = [tmp_path / run / "0" / name for run in ("ranks", "alone")]
         together, single = (list(csv.DictReader(file.read_text().splitlines())) for file in files)
         assert [row["arch"] for row in together] == [row["arch"] for row in single]

@@ -99,8 +99,8 @@ def caption(found: Dissection, counts: dict[str, float]) -> str:
     plan = found.plan
     untrained = ", ".join(f"{name} {tau:+.3f}" for name, tau in counts.items())
     return (
-        f"Every supernet is trained on {plan.images:,} images; the best paths go on for {plan.continued_images:,} more, "
-        f"from the weights of the base. {len(plan.seeds)} seeds, mean ± standard deviation. accuracy: mean of the paths in "
+        f"Every supernet is trained on {plan.images:,} images; the best paths, and to compare with them all that are scored, "
+        f"go on for {plan.continued_images:,} more from the weights of the base. {len(plan.seeds)} seeds, mean ± standard deviation. accuracy: mean of the paths in "
         "the supernet, in percent. tau: of accuracies with the ground truth; tau of loss: of the losses. top-10: mean true "
         "accuracy of the ten paths ranked first. tau to: of accuracies with those of the base, of the base with those of the "
         "next seed, of what is trained on with those before, of batches with all of them, of an epoch with the next one "

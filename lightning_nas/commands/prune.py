@@ -38,7 +38,8 @@ def prune(
         out: The config to write, .yaml. The architectures that are kept stand beside it, in .txt.
         keep: One-shot pruning: how many percent of the scored paths are kept, those of the best scores.
         drop: Operation pruning: how many operations are dropped, those of the lowest mean score over the paths and
-            decisions that take them; or which ones, by name, such as those that rank with --space finds overrated.
+            decisions that choose them; or which ones, by name, such as those that rank with --space finds overrated. A
+            decision without others keeps them.
         by: The score, accuracy or loss.
         inherit: Have the training begin with the weights of the run, not with fresh ones.
 
@@ -77,7 +78,7 @@ def prune(
 
 
 def operation_scores(space: SearchSpace, paths: Sequence[Architecture], scores: Floats) -> dict[str, float]:
-    """The mean score over the paths and decisions that take an operation, for every operation that some take.
+    """The mean score over the paths and decisions that choose an operation, for every operation that some choose.
 
     Args:
         space: Whose choices are operations.
@@ -90,7 +91,7 @@ def operation_scores(space: SearchSpace, paths: Sequence[Architecture], scores: 
     found: dict[str, list[float]] = {}
     for decision, names in enumerate(space.choice_names):
         for path, score in zip(paths, scores.tolist(), strict=True):
-            if names is not None and not np.isnan(score):
+            if names is not None and len(space.choices[decision]) > 1 and not np.isnan(score):
                 found.setdefault(names[path[decision]], []).append(score)
     if not found:
         raise NASError(
@@ -108,13 +109,15 @@ def _named(drop: int | list[str], means: Mapping[str, float]) -> list[str]:
         return sorted(means, key=lambda name: means[name])[:drop]
     if unknown := [name for name in drop if name not in means]:
         raise NASError(f"drop has {unknown[0]!r}: valid are {', '.join(means)}")
+    if not means.keys() - drop:
+        raise NASError(f"drop is {', '.join(drop)}, which are all operations: valid is to leave one")
     return drop
 
 
 def _without(space: SearchSpace, dropped: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The choices that are left at every decision."""
+    """The choices that are left at every decision: where there are no others, those that are dropped elsewhere."""
     return tuple(
-        tuple(choice for choice in choices if names is None or names[choice] not in dropped)
+        tuple(choice for choice in choices if names is None or names[choice] not in dropped) or choices
         for choices, names in zip(space.choices, space.choice_names, strict=True)
     )
 

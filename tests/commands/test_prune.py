@@ -8,7 +8,7 @@ import yaml
 
 from lightning_nas import checkpoint
 from lightning_nas.cli import main
-from lightning_nas.commands.prune import operation_scores
+from lightning_nas.commands.prune import _without, operation_scores
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import kendall_tau
 from lightning_nas.spaces import NASBench201, NASBenchMacro, Pooling, RestrictedSpace
@@ -115,6 +115,15 @@ def test_operations_are_dropped_by_name_and_parts_pruned_again(run: Path, tmp_pa
     assert space.size == 2
 
 
+def test_an_operation_without_an_alternative_is_kept_and_not_scored() -> None:
+    space = RestrictedSpace(NASBench201(), ((3,), (1,), (0, 1), (1, 3), (0,), (0, 3)))
+    paths = [(3, 1, 0, 1, 0, 0), (3, 1, 1, 3, 0, 3)]
+    scores = operation_scores(space, paths, np.array([1.0, 5.0]))
+    assert scores == {"none": 1, "skip_connect": 3, "nor_conv_3x3": 5}
+    left = _without(space, ["skip_connect", "none"])
+    assert left == ((3,), (1,), (0, 1), (3,), (0,), (3,))
+
+
 def test_spaces_with_other_choices_at_every_decision() -> None:
     space = NASBenchMacro()
     paths = [space.decode(text) for text in ("00000000", "01000000", "20000000")]
@@ -132,7 +141,10 @@ def test_spaces_with_other_choices_at_every_decision() -> None:
         (["--keep", "0"], "keep is 0.0: valid are percentages"),
         (["--drop", "5"], "drop is 5: valid are 1 to 4 of the operations none, skip_connect"),
         (["--drop", "[pool]"], "drop has 'pool': valid are none, skip_connect"),
-        (["--drop", "[none,skip_connect,nor_conv_1x1,nor_conv_3x3,avg_pool_3x3]"], "without a choice"),
+        (
+            ["--drop", "[none,skip_connect,nor_conv_1x1,nor_conv_3x3,avg_pool_3x3]"],
+            "which are all operations",
+        ),
         (["--keep", "5", "--out", "best.yml"], "out is .*best.yml.*: valid are names that end in .yaml"),
     ],
 )
