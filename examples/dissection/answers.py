@@ -1,5 +1,6 @@
 """What a dissection tells: a row for every question, case and seed."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,8 +99,7 @@ def of_batches(base: Run, truth: Truth) -> Iterator[Answer]:
 def of_checkpoints(base: Run, truth: Truth) -> Iterator[Answer]:
     """Scores during the training, compared with the next ones."""
     tables = list(numbered(base.folder / "scores", "epoch"))
-    following = [*(table for _, table in tables[1:]), None]
-    for (epoch, table), later in zip(tables, following, strict=True):
+    for (epoch, table), later in itertools.zip_longest(tables, [following for _, following in tables[1:]]):
         yield answer("epoch", str(epoch), base.seed, table, truth, later)
 
 

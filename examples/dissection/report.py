@@ -34,7 +34,8 @@ def report(found: Dissection, console: Console) -> None:
     counts = taus_of_counts(found.base(found.plan.seeds[0]))
     text = caption(found, counts)
     console.print(table_of(found.plan.title, table, list(table[0])))
-    console.print(table_of("The base while it was trained", watched, list(watched[0])))
+    if watched:
+        console.print(table_of("The base while it was trained", watched, list(watched[0])))
     console.print(text, highlight=False)
     parts = [
         f"## {found.plan.title}",
