@@ -14,12 +14,12 @@ continues. ``--quick`` does it in a tiny size on digits: its numbers mean nothin
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from examples.comparison.tables import markdown, table_of
 from lightning_nas.cli import main as lightning_nas
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import select_paths
@@ -43,8 +43,13 @@ PUBLISHED = {
     "params": (0.606, 0.784, 0.282, 0.551, 0.000),
     "macs": (0.606, 0.784, 0.282, 0.551, 0.000),
 }
-CRITERIA = ("kendall_tau", "spearman", "p_at_top_5", "p_at_bottom_5", "br_at_5")
-HEADINGS = ("Kendall", "Spearman", "P@top 5 %", "P@bottom 5 %", "BR@5 %")
+CRITERIA = {
+    "kendall_tau": "Kendall",
+    "spearman": "Spearman",
+    "p_at_top_5": "P@top 5 %",
+    "p_at_bottom_5": "P@bottom 5 %",
+    "br_at_5": "BR@5 %",
+}
 FAST = json.dumps(
     [
         *named("synflow,grad_norm,snip,grasp,plain,jacob_cov,relu_logdet,relu,fisher,linear_regions"),
@@ -72,16 +77,16 @@ def estimate(out: Path, arguments: Sequence[str]) -> dict[str, dict[str, float |
     return criteria
 
 
-def rows(criteria: dict[str, dict[str, float | None]]) -> list[list[str]]:
+def rows(criteria: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, str]]:
     """For every score its criteria, each beside the published number."""
     found = []
     for name, values in criteria.items():
         published = PUBLISHED.get(name)
-        cells = [
-            f"{_number(values[criterion])} ({'-' if published is None else _number(published[i])})"
-            for i, criterion in enumerate(CRITERIA)
-        ]
-        found.append([name, *cells, f"{values['unscored']:.0f}"])
+        cells = {
+            heading: f"{_number(values[criterion])} ({'-' if published is None else _number(published[i])})"
+            for i, (criterion, heading) in enumerate(CRITERIA.items())
+        }
+        found.append({"estimator": name, **cells, "degenerate": f"{values['unscored']:.0f}"})
     return found
 
 
@@ -102,25 +107,19 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny size on digits")
     options = parser.parse_args(args)
     if options.quick:
-        data, size, number = (
-            ["--data", "DigitsDataModule"],
-            ["--space.channels", "2", "--space.cells", "1"],
-            12,
-        )
-        benchmark = options.out / "made_up.csv"
+        data, number, benchmark = ["--data", "DigitsDataModule"], 12, options.out / "made_up.csv"
+        size = ["--space.channels", "2", "--space.cells", "1"]
         _make_up(benchmark)
     else:
         if options.root is None or options.benchmark is None:
             parser.error("give --root and --benchmark, or --quick")
-        data = [
-            "--data",
-            "ImageFolderDataModule",
-            "--data.root",
-            str(options.root),
-            "--data.image_size",
-            "32",
-        ]
-        size, number, benchmark = [], options.architectures, options.benchmark
+        folder = ["--data.root", str(options.root), "--data.image_size", "32"]
+        data, number, benchmark = (
+            ["--data", "ImageFolderDataModule", *folder],
+            options.architectures,
+            options.benchmark,
+        )
+        size = []
     chosen, space = options.out / "architectures.txt", NASBench201()
     with written_whole(chosen) as temporary:
         temporary.write_text("".join(f"{space.encode(path)}\n" for path in architectures(number)))
@@ -131,12 +130,10 @@ def main(args: Sequence[str] | None = None) -> None:
     criteria = estimate(options.out, ["--estimators", FAST, "--experts", json.dumps(EXPERTS), *arguments])
     # One by one through the images: it takes longer than all others together, and so comes last.
     criteria["ntk"] = estimate(options.out / "ntk", ["--estimators", "ntk", *arguments])["ntk"]
-    table = Table("estimator", title="Ours (published)")
-    for heading in (*HEADINGS, "degenerate"):
-        table.add_column(heading, justify="right")
-    for row in rows(criteria):
-        table.add_row(*row)
-    Console(width=140).print(table)
+    table = rows(criteria)
+    Console(width=140).print(table_of("Ours (published)", table, list(table[0])))
+    with written_whole(options.out / "results.md") as temporary:
+        temporary.write_text(markdown(table) + "\n")
 
 
 def _make_up(file: Path) -> None:
