@@ -10,7 +10,17 @@ from pathlib import Path
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_nas import checkpoint, commands, config, data, retraining, samplers, search, spaces
+from lightning_nas import (
+    checkpoint,
+    commands,
+    config,
+    data,
+    differentiable,
+    retraining,
+    samplers,
+    search,
+    spaces,
+)
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
@@ -27,6 +37,7 @@ CLASSES = {
     "--data_sampler": (samplers, DataSampler),
     "--data": (data, ImageDataModule),
     "--algorithm": (search, search.SearchAlgorithm),
+    "--strategy": (differentiable, differentiable.LearningStrategy),
 }
 
 
@@ -44,7 +55,7 @@ class NASCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, and which of their arguments are built from the configuration."""
-        own = ("groundtruth", "retrain", "search")
+        own = ("groundtruth", "learn", "retrain", "search")
         return LightningCLI.subcommands() | {verb: {"model", "datamodule"} for verb in own}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -16,6 +16,8 @@ KEYS = ("seed_everything", "trainer", "model", "data", "sampler", "data_sampler"
 
 RETRAIN_KEYS = (*KEYS, "arch", "number", "inherit", "tricks")
 
+LEARN_KEYS = (*KEYS, "strategy", "alphas")
+
 
 def shared_config(
     parser: LightningArgumentParser, config: Namespace, keys: Sequence[str] = KEYS
@@ -58,7 +60,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Keeps the configuration of ``fit`` and ``retrain`` in the run directory; other verbs leave it alone."""
+    """Keeps the configuration of ``fit``, ``retrain`` and ``learn`` in the run directory; other verbs leave it alone."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Nothing: the run may still be refused, and must then not have lost its configuration."""
@@ -66,6 +68,8 @@ class SaveConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes it where a run begins or continues."""
         if trainer.is_global_zero:
-            keys = RETRAIN_KEYS if "arch" in self.config else KEYS
+            keys = (
+                RETRAIN_KEYS if "arch" in self.config else LEARN_KEYS if "strategy" in self.config else KEYS
+            )
             # That of the trainer may be a folder below, where several networks are trained.
             save(shared_config(self.parser, self.config, keys), Path(self.config.trainer.default_root_dir))

@@ -33,6 +33,7 @@ class Stream(IntEnum):
     TRICKS = 17
     LATENCY = 18
     NOISE = 19
+    GUMBEL = 20
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

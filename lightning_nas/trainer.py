@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_nas import groundtruth, retraining
+from lightning_nas import checkpoint, groundtruth, retraining
 from lightning_nas.callbacks import (
     DataWait,
     ExactResume,
@@ -28,6 +28,15 @@ from lightning_nas.callbacks import (
     WandbRun,
 )
 from lightning_nas.data import ImageDataModule
+from lightning_nas.differentiable import (
+    AlphaOptimizer,
+    Clipping,
+    DifferentiableModule,
+    LearningHistory,
+    LearningStrategy,
+    halved,
+    require_flags,
+)
 from lightning_nas.errors import NASError
 from lightning_nas.latency import LatencyTable
 from lightning_nas.launch import PathDDPStrategy
@@ -198,6 +207,48 @@ class NASTrainer(Trainer):
             warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")
             trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
 
+    def learn(
+        self,
+        model: SupernetModule,
+        datamodule: ImageDataModule,
+        strategy: LearningStrategy,
+        alphas: AlphaOptimizer = AlphaOptimizer(),  # noqa: B008  (frozen)
+        ckpt_path: str | None = None,
+    ) -> None:
+        """Learn the architecture by gradient, together with the weights of the supernet.
+
+        Writes ``learn.json``, ``genotypes.csv``, ``alphas.csv`` and figures, and keeps ``last.ckpt``. Sampler, data sampler
+        and other callbacks of this package are for sampled paths and left out, but for RunCheckpoint; a table of ground
+        truth (``ranking.benchmark``) is shown beside what is learnt, without being used.
+        ``trainer.gradient_clip_val`` clips the gradient of the weights alone.
+
+        Args:
+            model: The supernet, and how its weights are trained.
+            datamodule: The training split is halved where the strategy learns weights and alphas on different images,
+                ``batch_size`` of either half in a step; the validation split is scored after epochs.
+            strategy: How weights and alphas are learnt.
+            alphas: The optimizer of the alphas.
+            ckpt_path: ``last`` or a checkpoint continues; None begins.
+
+        Raises:
+            NASError: Something does not fit the space, the flags of the Trainer or the run directory.
+        """
+        require_flags(self)
+        clipping = Clipping(self.gradient_clip_val, self.gradient_clip_algorithm)
+        module = DifferentiableModule(model, strategy, alphas, clipping, resolve_seed(None))
+        history = LearningHistory(self._ground_truth(model))
+        root = Path(self.default_root_dir)
+        # The module clips: Lightning does not under manual optimization, and refuses these flags.
+        flags = self._flags | {"gradient_clip_val": None, "gradient_clip_algorithm": None}
+        trainer = self._for_one_network(root, [history], flags)
+        trainer.fit(
+            module,
+            datamodule=halved(datamodule) if strategy.needs_held_out else datamodule,
+            ckpt_path=checkpoint.last(root) if ckpt_path == "last" else ckpt_path,
+        )
+        if self.is_global_zero and not self.fast_dev_run:  # type: ignore[attr-defined]
+            print(f"{root / LearningHistory.RESULT}: {history.sentence(module)}")
+
     def retrain(
         self,
         model: SupernetModule,
@@ -236,7 +287,7 @@ class NASTrainer(Trainer):
             inherit=None if inherit is None else Path(inherit),
             truth=self._ground_truth(model),
             seed=resolve_seed(None),
-            make_trainer=self._for_one_network,
+            make_trainer=lambda root, callbacks: self._for_one_network(root, callbacks, self._flags),
         )
         root = Path(self.default_root_dir)
         if number == 1:
@@ -258,12 +309,14 @@ class NASTrainer(Trainer):
             return {}
         return TabularBenchmark.read(ranking.benchmark).truth(model.space, ranking.dataset)
 
-    def _for_one_network(self, root: Path, callbacks: Sequence[Callback]) -> "NASTrainer":
-        """A trainer like this one, without what is for supernets."""
+    def _for_one_network(
+        self, root: Path, callbacks: Sequence[Callback], flags: dict[str, Any]
+    ) -> "NASTrainer":
+        """A trainer like this one, with these flags and without what is for sampled paths."""
         # Copies, because what is trained before has left its marks.
         kept = [copy.deepcopy(callback) for callback in self._given if _suits_one_network(callback)]
         saving = [callback for callback in self._given if isinstance(callback, SaveConfigCallback)]
-        return _trainer(root, copy.deepcopy(self._logger), [*saving, *kept, *callbacks], self._flags)
+        return _trainer(root, copy.deepcopy(self._logger), [*saving, *kept, *callbacks], flags)
 
 
 # No method: where one hands the arguments of its own constructor on, the parser of the command line looks for them in a circle.

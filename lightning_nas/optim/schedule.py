@@ -22,6 +22,7 @@ def configure(
     final_lr: float,
     decay: Decay = "all",
     warmup_epochs: int = 0,
+    trained: nn.Module | None = None,
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` returns.
 
@@ -36,11 +37,13 @@ def configure(
             shifts of batch-norm (Guo et al., Single Path One-Shot NAS, released code).
         warmup_epochs: Epochs at the beginning in which the rate rises in a line to the optimizer's, before the schedule
             takes the rest of the run (Goyal et al., Accurate, Large Minibatch SGD, 2017, Sec. 2.2).
+        trained: The part of the module that the optimizer trains; None is all of it.
 
     Raises:
         NASError: A schedule over a run without an end, or one that the warm-up fills.
     """
-    built = optimizer(module.parameters() if decay == "all" else decay_groups(module))
+    part = module if trained is None else trained
+    built = optimizer(part.parameters() if decay == "all" else decay_groups(part))
     if schedule == "constant" and not warmup_epochs:
         return {"optimizer": built}
     interval = "epoch" if schedule == "cosine_epochs" else "step"

@@ -16,6 +16,7 @@ from lightning_nas.plots.epochs import (
 )
 from lightning_nas.plots.estimators import best_architectures, score_by_choice, score_histograms, tau_matrix
 from lightning_nas.plots.latency import predicted_vs_measured
+from lightning_nas.plots.learning import probabilities_over_epochs
 from lightning_nas.plots.methods import tau_of_methods
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
@@ -52,6 +53,7 @@ __all__ = [
     "pareto",
     "pareto_against_truth",
     "predicted_vs_measured",
+    "probabilities_over_epochs",
     "probe_fidelity",
     "prototype_map",
     "prototype_spread",
