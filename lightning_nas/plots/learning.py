@@ -28,7 +28,7 @@ def probabilities_over_epochs(
         probabilities: For every decision, shape (e, choices).
         names: For every decision the names of its choices, or None.
     """
-    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(probabilities))) + 1, len(probabilities))
+    columns = min(math.ceil(math.sqrt(len(probabilities))), MAX_COLUMNS)
     rows = math.ceil(len(probabilities) / columns)
     figure = style.new_figure(2.1 * columns + 0.4, 1.7 * rows + 0.7)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -45,7 +45,6 @@ def probabilities_over_epochs(
         style.tidy(axes, f"{decision}: {own[winner] if own else winner}", "", "")
         axes.set_title(axes.get_title(), fontsize=style.TICK_SIZE)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(-0.03, 1.03)
     for axes in panels[len(probabilities) :]:
         axes.set_visible(False)
     figure.supxlabel("epoch", fontsize=style.LABEL_SIZE)

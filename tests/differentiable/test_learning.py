@@ -1,0 +1,443 @@
+"""Whole runs: what a step updates, what is left of a run, and that a resumed one is the same."""
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import short_runs
+import torch
+from toy_cells import ToyCells
+from toy_space import Toy
+
+from lightning_nas import checkpoint
+from lightning_nas.callbacks import Ranking
+from lightning_nas.differentiable import (
+    DARTS,
+    DSNAS,
+    GDAS,
+    SNAS,
+    AlphaOptimizer,
+    DifferentiableModule,
+    LearningStrategy,
+)
+from lightning_nas.errors import NASError
+from lightning_nas.retraining import inherit
+from lightning_nas.spaces import DARTS as DARTSSpace
+from lightning_nas.spaces import (
+    ListedSpace,
+    NASBench1Shot1,
+    NASBench201,
+    NormPolicy,
+    Pooling,
+    RestrictedSpace,
+    SearchSpace,
+)
+
+SPACE = ToyCells(layers=3, width=4)
+CELLS = NASBench201(channels=2, cells=1)
+FAST = AlphaOptimizer(lr=0.1)
+STRATEGIES: dict[str, LearningStrategy] = {
+    "darts1": DARTS(),
+    "darts2": DARTS(order=2),
+    "snas": SNAS(),
+    "snas_held_out": SNAS(annealing="linear", alphas_from="held_out"),
+    "dsnas": DSNAS(gap=0.1),
+    "leave_one_out": DSNAS(estimator="leave_one_out", paths=3, gap=0.05, gap_of="logit"),
+    "gdas": GDAS(),
+}
+EACH = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=list(STRATEGIES))
+
+
+def learn(
+    root: Path,
+    strategy: LearningStrategy,
+    *callbacks: Any,
+    space: SearchSpace = SPACE,
+    options: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    ckpt_path: Path | None = None,
+    **flags: Any,
+) -> dict[str, Any]:
+    """Learns, in 3 epochs of 2 batches where halves are needed and of 4 where they are not; returns ``learn.json``."""
+    short_runs.trainer(root, *callbacks, **flags).learn(
+        short_runs.supernet_module(space, **(options or {})),
+        short_runs.digits(**(data or {})),
+        strategy,
+        FAST,
+        None if ckpt_path is None else str(ckpt_path),
+    )
+    return dict(json.loads((root / "learn.json").read_text()))
+
+
+def state(root: Path, name: str = "last.ckpt") -> dict[str, Any]:
+    return dict(torch.load(root / name, weights_only=True))
+
+
+def vectors(found: dict[str, Any]) -> list[torch.Tensor]:
+    """The alphas of a checkpoint."""
+    return [value for name, value in found["state_dict"].items() if name.startswith("alphas.logits")]
+
+
+def rows(root: Path, name: str) -> list[dict[str, str]]:
+    with (root / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ------------------------------------------------------------------------------------------ what a step does
+
+
+@dataclass(frozen=True)
+class Watched(DARTS):
+    """Keeps what a step should update with what, and leaves NaN in every gradient before each step."""
+
+    steps: ClassVar[list[dict[str, Any]]] = []
+
+    def learn(self, module: DifferentiableModule) -> None:
+        for parameter in module.parameters():
+            parameter.grad = torch.full_like(parameter, torch.nan)
+        before = [alpha.detach().clone() for alpha in module.alphas.vectors]
+        expected = torch.autograd.grad(
+            module.held_out_loss(module.alphas.probabilities()), module.alphas.vectors
+        )
+        super().learn(module)
+        mixture = [vector.detach() for vector in module.alphas.probabilities()]
+        self.steps.append(
+            {
+                "before": before,
+                "expected": expected,
+                "after": [alpha.detach().clone() for alpha in module.alphas.vectors],
+                "alpha_gradients": [alpha.grad for alpha in module.alphas.vectors],
+                "weight_gradients": [w.grad.clone() for w in module.weights if w.grad is not None],
+                "mixture": mixture,
+            }
+        )
+
+
+def test_neither_optimizer_sees_a_gradient_of_the_others_loss(tmp_path: Path) -> None:
+    """In the released code of Ly-Manson et al. the alphas' step adds the gradient of the training loss."""
+    Watched.steps.clear()
+    learn(tmp_path, Watched())
+    reference = [torch.zeros_like(alpha, requires_grad=True) for alpha in Watched.steps[0]["before"]]
+    optimizer = FAST.build(reference)  # type: ignore[arg-type]
+    for step in Watched.steps:
+        for alpha, value, gradient in zip(reference, step["before"], step["expected"], strict=True):
+            alpha.data.copy_(value)
+            alpha.grad = gradient.clone()
+        optimizer.step()
+        for alpha, value in zip(reference, step["after"], strict=True):
+            torch.testing.assert_close(alpha.detach(), value)
+        assert step["alpha_gradients"] == [None] * 3
+        assert all(gradient.isfinite().all() for gradient in step["weight_gradients"])
+    assert len(Watched.steps) == 6
+
+
+def test_a_strategy_of_one_batch_uses_all_training_images(tmp_path: Path) -> None:
+    for strategy, batches in ((SNAS(), 4), (DARTS(), 2)):
+        root = tmp_path / type(strategy).__name__
+        learn(root, strategy, max_epochs=1)
+        assert state(root)["global_step"] == batches
+
+
+def test_only_the_gradient_of_the_weights_is_clipped(tmp_path: Path) -> None:
+    start = learn_one_step(tmp_path / "free")
+    clipped = learn_one_step(tmp_path / "clipped", gradient_clip_val=1e-9)
+    untouched = short_runs.supernet_module(SPACE).supernet.state_dict()
+    for name, value in untouched.items():
+        torch.testing.assert_close(clipped["state_dict"][f"supernet.{name}"], value, rtol=0, atol=1e-8)
+        assert not torch.equal(start["state_dict"][f"supernet.{name}"], value) or name.startswith("choices")
+    short_runs.assert_same(vectors(clipped), vectors(start))
+
+
+def learn_one_step(root: Path, **flags: Any) -> dict[str, Any]:
+    learn(root, DARTS(), max_epochs=1, limit_train_batches=1, **flags)
+    return state(root)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "cosine_epochs"])
+def test_the_rate_of_the_weights_follows_its_schedule_and_that_of_the_alphas_does_not(
+    tmp_path: Path, schedule: str
+) -> None:
+    options = {"schedule": schedule, "final_lr": 0.01}
+    learn(tmp_path, DARTS(), short_runs.EveryCheckpoint(every_n_train_steps=1), options=options)
+    rates = [
+        [o["param_groups"][0]["lr"] for o in state(tmp_path, f"{step:02d}.ckpt")["optimizer_states"]]
+        for step in range(1, 7)
+    ]
+    share = [step / 6 if schedule == "cosine" else (step // 2) / 3 for step in range(1, 7)]
+    expected = [0.01 + 0.09 * float(1 + torch.cos(torch.tensor(torch.pi * s))) / 2 for s in share]
+    assert [weights for weights, _ in rates] == pytest.approx(expected, abs=1e-6)
+    assert {alphas for _, alphas in rates} == {FAST.lr}
+
+
+@EACH
+def test_every_strategy_moves_weights_and_alphas(tmp_path: Path, strategy: LearningStrategy) -> None:
+    learn(tmp_path, strategy, short_runs.EveryCheckpoint(every_n_train_steps=1), max_epochs=1)
+    first, second = (state(tmp_path, f"0{step}.ckpt") for step in (1, 2))
+    for a, b in zip(vectors(first), vectors(second), strict=True):
+        assert b.isfinite().all()
+        assert not torch.equal(a, b)
+    name = "supernet.stem.1.weight"
+    assert not torch.equal(first["state_dict"][name], second["state_dict"][name])
+
+
+# ---------------------------------------------------------------------------------------------------- resume
+
+
+@EACH
+def test_a_resumed_run_equals_one_that_was_never_interrupted(
+    tmp_path: Path, strategy: LearningStrategy
+) -> None:
+    """From within epochs and from between them: weights, alphas, optimizers, what is settled, files, metrics."""
+    checkpoints = short_runs.EveryCheckpoint(every_n_train_steps=1)
+    straight = tmp_path / "straight"
+    result = learn(straight, strategy, checkpoints)
+    last = max(straight.glob("*.ckpt")).name
+    for begin in sorted(straight.glob("*.ckpt"))[:-1]:
+        resumed = tmp_path / begin.stem
+        assert learn(resumed, strategy, checkpoints, ckpt_path=begin) == result
+        ours, theirs = state(resumed, last), state(straight, last)
+        for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+            short_runs.assert_same(ours[key], theirs[key])
+        for file in ("genotypes.csv", "alphas.csv"):
+            assert (resumed / file).read_bytes() == (straight / file).read_bytes()
+        position = {row["step"] for row in short_runs.metrics(resumed)}
+        assert short_runs.metrics(resumed) == [
+            {name: row[name] for name in short_runs.metrics(resumed)[0]}
+            for row in short_runs.metrics(straight)[-len(short_runs.metrics(resumed)) :]
+        ], position
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", [STRATEGIES["darts2"], STRATEGIES["gdas"]], ids=["darts2", "gdas"])
+def test_cells_with_running_statistics_resume(tmp_path: Path, strategy: LearningStrategy) -> None:
+    checkpoints = short_runs.EveryCheckpoint(every_n_train_steps=1)
+    options = {"norm": NormPolicy(affine=True, running_stats=True)}
+    given: dict[str, Any] = {"space": CELLS, "options": options, "max_epochs": 2}
+    learn(tmp_path / "straight", strategy, checkpoints, **given)
+    learn(tmp_path / "resumed", strategy, checkpoints, ckpt_path=tmp_path / "straight" / "01.ckpt", **given)
+    ours, theirs = (state(tmp_path / name, "04.ckpt") for name in ("resumed", "straight"))
+    short_runs.assert_same(ours["state_dict"], theirs["state_dict"])
+
+
+def test_a_run_is_continued_as_it_was_begun(tmp_path: Path) -> None:
+    learn(tmp_path, SNAS(), max_epochs=1)
+    last = tmp_path / "last.ckpt"
+    with pytest.raises(NASError, match=r"begun with strategy\.annealing cosine, but now .* is linear"):
+        learn(tmp_path, SNAS(annealing="linear"), ckpt_path=last)
+    with pytest.raises(NASError, match="begun with strategy SNAS, but now strategy is DARTS"):
+        learn(tmp_path, DARTS(), ckpt_path=last)
+    with pytest.raises(NASError, match=r"begun with trainer.gradient_clip_val None, but now .* is 5"):
+        learn(tmp_path, SNAS(), ckpt_path=last, gradient_clip_val=5)
+    with pytest.raises(NASError, match="already holds a run: continue it"):
+        learn(tmp_path, SNAS())
+    assert len(rows(tmp_path, "genotypes.csv")) == 1
+    assert learn(tmp_path, SNAS(), ckpt_path=Path("last"))["epochs"] == 3
+    assert [row["epoch"] for row in rows(tmp_path, "genotypes.csv")] == ["1", "2", "3"]
+
+
+# -------------------------------------------------------------------------------------- parts, settled choices
+
+
+@EACH
+def test_a_part_never_weighs_what_was_removed(tmp_path: Path, strategy: LearningStrategy) -> None:
+    leaf = RestrictedSpace(SPACE, ((1, 2), (0,), (0, 2)))
+    result = learn(tmp_path, strategy, space=leaf)
+    assert leaf.is_valid(leaf.decode(result["best"]["arch"]))
+    removed = {("0", "0"), ("1", "1"), ("1", "2"), ("2", "1")}
+    table = rows(tmp_path, "alphas.csv")
+    for row in table:
+        if (row["decision"], row["choice"]) in removed:
+            assert float(row["probability"]) == 0
+        if row["decision"] == "1" and row["choice"] == "0":
+            assert float(row["probability"]) == 1
+    assert len(table) == 3 * 9
+    fresh = short_runs.supernet_module(leaf).supernet.state_dict()
+    trained = state(tmp_path)["state_dict"]
+    for layer, choice in ((1, 0), (1, 1), (2, 0)):  # their weights have never run
+        name = f"choices.{layer}.{choice}.0.weight"
+        assert torch.equal(trained[f"supernet.{name}"], fresh[name])
+
+
+def test_what_is_settled_stays(tmp_path: Path) -> None:
+    strategy = DSNAS(gap=0.05)
+    checkpoints = short_runs.EveryCheckpoint(every_n_train_steps=100)
+    result = learn(tmp_path, strategy, checkpoints, max_epochs=8)
+    table = rows(tmp_path, "genotypes.csv")
+    counts = [int(row["settled"]) for row in table]
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] == 3
+    begun = next(epoch for epoch, count in enumerate(counts) if count == 3)
+    assert len({row["arch"] for row in table[begun:]}) == 1
+    assert result["best"]["arch"] == table[-1]["arch"]
+    found = [vectors(state(tmp_path, f"{4 * epoch:02d}.ckpt")) for epoch in range(begun + 1, 9)]
+    for later in found[1:]:
+        short_runs.assert_same(later, found[0])
+    assert float(table[-1]["entropy"]) == 0
+
+
+def test_settled_alphas_rest_while_others_move(tmp_path: Path) -> None:
+    leaf = RestrictedSpace(SPACE, ((1,), (0, 1, 2), (0, 1, 2)))
+    learn(tmp_path, DARTS(), short_runs.EveryCheckpoint(every_n_train_steps=1), space=leaf)
+    first, last = (vectors(state(tmp_path, name)) for name in ("01.ckpt", "06.ckpt"))
+    assert [torch.equal(a, b) for a, b in zip(first, last, strict=True)] == [True, False, False]
+
+
+# ---------------------------------------------------------------------------------------------------- results
+
+
+def test_a_run_leaves_what_was_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "arch,digits\n" + "".join(f'"{SPACE.encode(path)}",{50 + i}\n' for i, path in enumerate(SPACE))
+    )
+    root = tmp_path / "run"
+    result = learn(root, SNAS(), Ranking(benchmark=str(table)), check_val_every_n_epoch=2)
+    arch = result["best"]["arch"]
+    truth = 50 + SPACE.index(SPACE.decode(arch))
+    found = rows(root, "genotypes.csv")
+    assert result["best"]["ground_truth"] == truth == float(found[-1]["ground_truth"])
+    assert (result["best"]["params"], result["epochs"]) == (SPACE.cost(SPACE.decode(arch)).params, 3)
+    assert [row["accuracy"] != "" for row in found] == [False, True, False]
+    assert found[1]["genotype_accuracy"] == str(round(short_runs.logged(root, "val/genotype_accuracy")[0], 4))
+    assert [float(row["temperature"]) for row in found] == short_runs.logged(root, "learn/temperature")
+    assert [float(row["entropy"]) for row in found] == short_runs.logged(root, "learn/entropy")
+    assert short_runs.logged(root, "learn/ground_truth")[-1] == truth
+    for epoch in ("1", "2", "3"):
+        shares = [float(row["probability"]) for row in rows(root, "alphas.csv") if row["epoch"] == epoch]
+        assert sum(shares) == pytest.approx(3)
+    assert {"alphas.png", "genotype.png", "last.ckpt", "metrics.csv"} <= {p.name for p in root.iterdir()}
+    assert f"{arch}, ground truth {truth:.2f} %" in capsys.readouterr().out
+    assert result["settings"]["strategy.annealing"] == "cosine"
+
+
+def test_what_was_learnt_is_retrained_and_its_weights_are_inherited(tmp_path: Path) -> None:
+    root = tmp_path / "learnt"
+    arch = learn(root, DARTS(), max_epochs=1)["best"]["arch"]
+    short_runs.trainer(tmp_path / "alone", max_epochs=1).retrain(
+        short_runs.supernet_module(SPACE), short_runs.digits(), str(root / "learn.json")
+    )
+    assert json.loads((tmp_path / "alone" / "retrain.json").read_text())["arch"] == arch
+    module = short_runs.supernet_module(SPACE)
+    path = SPACE.decode(arch)
+    supernet = checkpoint.load_supernet(root / "last.ckpt")
+    x = torch.randn(4, 1, 8, 8)
+    assert inherit(module.standalone(path).network, root / "last.ckpt", module, path)
+    assert not torch.equal(supernet(x, path), module(x, path))
+
+
+def test_nothing_is_left_of_a_dry_run(tmp_path: Path) -> None:
+    short_runs.trainer(tmp_path, fast_dev_run=1).learn(
+        short_runs.supernet_module(SPACE), short_runs.digits(), DARTS()
+    )
+    assert not [path.name for path in tmp_path.iterdir() if path.suffix in (".csv", ".json", ".png", ".ckpt")]
+
+
+@pytest.mark.slow
+@EACH
+def test_cells_are_learnt(tmp_path: Path, strategy: LearningStrategy) -> None:
+    leaf = RestrictedSpace(CELLS, ((3,), (0, 1), (0, 1, 2, 4), (0, 1, 2, 3, 4), (1, 3), (2,)))
+    for name, space in {"all": CELLS, "leaf": leaf}.items():
+        result = learn(tmp_path / name, strategy, space=space, max_epochs=1, limit_train_batches=2)
+        assert space.is_valid(space.decode(result["best"]["arch"]))
+
+
+@pytest.mark.slow
+@EACH
+def test_cells_of_darts_are_learnt(tmp_path: Path, strategy: LearningStrategy) -> None:
+    space = DARTSSpace(channels=2, cells=3)
+    data = {"batch_size": 4, "val_size": 10, "eval_batch_size": 10}
+    flags = {"max_epochs": 1, "limit_train_batches": 1}
+    result = learn(tmp_path, strategy, space=space, data=data, **flags)
+    assert space.is_valid(space.decode(result["best"]["arch"]))
+
+
+def test_a_path_without_a_connection_costs_nothing(tmp_path: Path) -> None:
+    """All choices are none: the loss depends on the classifier alone."""
+    nothing = RestrictedSpace(CELLS, ((0,), (0,), (0,), (0, 1), (0,), (0,)))
+    learn(tmp_path, DSNAS(), space=nothing, max_epochs=2)
+    assert all(vector.isfinite().all() for vector in vectors(state(tmp_path)))
+
+
+# --------------------------------------------------------------------------------------------------- refusals
+
+
+def refused(root: Path, message: str, strategy: LearningStrategy | None = None, **given: Any) -> None:
+    with pytest.raises(NASError, match=re.escape(message)):
+        learn(root, strategy or DARTS(), **given)
+    assert not (root / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (Toy(layers=2, width=4), "model.space is Toy, whose supernet runs no mixtures"),
+        (
+            Pooling(blocks=(1, 1, 1), channels=(2, 2, 4)),
+            "model.space is Pooling, whose supernet runs no mixtures",
+        ),
+        (ListedSpace(CELLS, (CELLS[0], CELLS[7])), "model.space is NASBench201 with dependent choices"),
+        (NASBench1Shot1(channels=2), "model.space is NASBench1Shot1 with dependent choices"),
+    ],
+)
+def test_spaces_that_cannot_be_learnt_are_refused(tmp_path: Path, space: SearchSpace, message: str) -> None:
+    refused(tmp_path, message, space=space)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            {"accumulate_grad_batches": 2},
+            "trainer.accumulate_grad_batches is 2, but learn updates after every batch: give a larger data.batch_size",
+        ),
+        ({"precision": "bf16-true"}, "trainer.precision is bf16-true, but learn has two optimizers"),
+        ({"max_epochs": -1}, "trainer.max_epochs is -1, but learn counts in epochs"),
+        (
+            {"devices": 2},
+            "trainer has 2 processes, but learn updates alphas in one: valid are trainer.devices 1",
+        ),
+        ({"options": {"inactive_params": "coast"}}, "model.inactive_params is 'coast'"),
+        ({"options": {"grad_reduce": "sum"}}, "model.grad_reduce is 'sum'"),
+        ({"data": {"balanced": True}}, "in an order of its own: leave out data.balanced"),
+        (
+            {"data": {"batch_size": 101}},
+            "data.batch_size is 101, but strategy learns weights and alphas on 100",
+        ),
+    ],
+)
+def test_what_learning_cannot_honour_is_refused(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
+    refused(tmp_path, message, **flags)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "alphas.lr is 0.0: valid are numbers above 0"),
+        ({"betas": (0.5, 1.0)}, "alphas.betas is (0.5, 1.0): valid are two numbers from 0 to less than 1"),
+        ({"weight_decay": -1.0}, "alphas.weight_decay is -1.0: valid are numbers from 0"),
+    ],
+)
+def test_the_optimizer_of_the_alphas_refuses_bad_numbers(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(NASError, match=re.escape(message)):
+        AlphaOptimizer(**options)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    wild = {"optimizer": lambda params: torch.optim.SGD(params, lr=1e30), "schedule": "constant"}
+    refused(tmp_path, "lower the learning rates (model.optimizer, alphas.lr) or clip", options=wild)
+
+
+def test_the_checkpoint_of_a_supernet_is_not_continued(tmp_path: Path) -> None:
+    module = short_runs.supernet_module(SPACE)
+    from lightning_nas.samplers import UniformSampler
+
+    short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1).fit(
+        module, datamodule=short_runs.digits()
+    )
+    with pytest.raises(NASError, match="the checkpoint holds a supernet without alphas"):
+        learn(tmp_path, DARTS(), ckpt_path=tmp_path / "last.ckpt")
