@@ -48,6 +48,16 @@ def require(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy) ->
     return found
 
 
+def drop_alphas(checkpoint: dict[str, Any]) -> None:
+    """Leaves the supernet alone of what ``learn`` saved, for those who score its weights.
+
+    Args:
+        checkpoint: What was read.
+    """
+    state = checkpoint["state_dict"]
+    checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("supernet.")}
+
+
 def require_network(checkpoint: dict[str, Any], space: SearchSpace, arch: str) -> dict[str, Any]:
     """What ``describe`` wrote of one architecture, if it is the one wanted.
 

@@ -370,15 +370,18 @@ class SupernetModule(LightningModule):
             NASError: A foreign checkpoint, or one of another space, other data or another batch-norm, or training
                 continues from one that holds weights alone.
         """
-        if (
-            self._trainer is not None
-            and self._trainer.state.fn == "fit"
-            and "lr_schedulers" not in checkpoint_
-        ):
+        fits = self._trainer is not None and self._trainer.state.fn == "fit"
+        if fits and "lr_schedulers" not in checkpoint_:
             raise NASError(
                 "the checkpoint holds weights alone, such as an ensemble: it can be scored, not continued"
             )
         description = checkpoint.require(checkpoint_, self.space, self.supernet.norm)
+        if "learning" in description:
+            if fits:
+                raise NASError(
+                    "the checkpoint holds an architecture that is learnt: learn continues it, not fit"
+                )
+            checkpoint.drop_alphas(checkpoint_)
         trained, given = description.get("classes"), classes_of(self)
         if trained is not None and given is not None:
             checkpoint.require_classes(trained, given)

@@ -57,8 +57,8 @@ def arguments(file: str, tmp_path: Path) -> list[str]:
     kind = file.split("/")[0]
     published = kind == "spaces" and not file.endswith("_small.yaml")
     data = "data/image_folder.yaml" if published else "data/digits.yaml"
-    # The paths of Pooling have the same complexity, one decision, and choices without weights of their own.
-    operations = kind in ("optim", "diagnostics")
+    # The paths of Pooling have the same complexity, one decision, choices without weights of their own, and no mixtures.
+    operations = kind in ("optim", "diagnostics", "differentiable")
     space = "spaces/nasbench201_small.yaml" if operations else "spaces/pooling_small.yaml"
     parts = {"spaces": space, "data": data}
     composed = [file if kind == part else default for part, default in parts.items()]
@@ -108,6 +108,12 @@ def test_every_config_runs(file: str, tmp_path: Path, monkeypatch: pytest.Monkey
         ]
         main(["groundtruth", *common, *flags, "--seeds", "1", "--workers", "1"])
         assert (tmp_path / "run" / "groundtruth.csv").exists()
+    elif file.startswith("differentiable/"):
+        strategy = (
+            [] if "strategy" in yaml.safe_load((CONFIGS / file).read_text()) else ["--strategy", "SNAS"]
+        )
+        narrow = ["--model.space.channels", "4", "--model.space.cells", "1"]
+        main(["learn", *common, *narrow, *strategy, "--trainer.fast_dev_run", "1"])
     else:
         main(["fit", *common, "--trainer.fast_dev_run", "1"])
 
@@ -134,5 +140,6 @@ def test_there_are_configs_of_every_kind() -> None:
         "diagnostics",
         "logging",
         "groundtruth",
+        "differentiable",
         "demo.yaml",
     } <= kinds

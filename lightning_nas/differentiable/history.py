@@ -17,6 +17,8 @@ from lightning_nas.spaces import Path as Architecture
 Epoch = dict[str, Any]
 """A line of ``genotypes.csv``, with the alphas and their probabilities, one list per decision."""
 
+EPOCHS = "lightning_nas_learning_epochs"
+
 COLUMNS = (
     "epoch",
     "arch",
@@ -54,13 +56,18 @@ class LearningHistory(Callback):
         self._epochs: list[Epoch] = []
         self._validated: dict[str, float] = {}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The epochs so far."""
-        return {"epochs": self._epochs}
+    # Not as the state of a callback: Lightning would miss it where the weights are scored.
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keeps the epochs so far."""
+        checkpoint[EPOCHS] = self._epochs
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Continues there."""
-        self._epochs = list(state_dict["epochs"])
+        self._epochs = list(checkpoint.get(EPOCHS, ()))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remembers the accuracies."""

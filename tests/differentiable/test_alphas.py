@@ -85,7 +85,7 @@ def test_a_settled_decision_takes_its_choice_whatever_the_alphas_become() -> Non
     found.settle(2, 4)
     assert found.settled == [False, False, True, False, False, False]
     with torch.no_grad():
-        found.vectors[2] += torch.tensor([100.0, 0, 0, 0, -100])
+        found.vectors[2].copy_(torch.tensor([100.0, 0, 0, 0, -100]))
     assert found.probabilities()[2].tolist() == [0, 0, 0, 0, 1]
     twin = alphas(NASBench201())
     twin.load_state_dict(found.state_dict())

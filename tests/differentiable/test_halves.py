@@ -35,8 +35,10 @@ def test_halves_do_not_depend_on_the_seed() -> None:
 
 
 def test_what_has_no_halves_is_refused() -> None:
-    with pytest.raises(NASError, match="in an order of its own: leave out data.balanced"):
+    with pytest.raises(NASError, match=r"in an order of its own: leave out data\.balanced"):
         require_halves(halved(short_runs.digits(balanced=True)))
-    with pytest.raises(NASError, match="data.batch_size is 101, but strategy .* on 100 training images each"):
+    with pytest.raises(
+        NASError, match=r"data\.batch_size is 101, but strategy .* on 100 training images each"
+    ):
         require_halves(halved(short_runs.digits(batch_size=101)))
     require_halves(halved(short_runs.digits(batch_size=100)))

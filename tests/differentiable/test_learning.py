@@ -25,7 +25,7 @@ from lightning_nas.differentiable import (
     LearningStrategy,
 )
 from lightning_nas.errors import NASError
-from lightning_nas.retraining import inherit
+from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import DARTS as DARTSSpace
 from lightning_nas.spaces import (
     ListedSpace,
@@ -204,11 +204,9 @@ def test_a_resumed_run_equals_one_that_was_never_interrupted(
             short_runs.assert_same(ours[key], theirs[key])
         for file in ("genotypes.csv", "alphas.csv"):
             assert (resumed / file).read_bytes() == (straight / file).read_bytes()
-        position = {row["step"] for row in short_runs.metrics(resumed)}
-        assert short_runs.metrics(resumed) == [
-            {name: row[name] for name in short_runs.metrics(resumed)[0]}
-            for row in short_runs.metrics(straight)[-len(short_runs.metrics(resumed)) :]
-        ], position
+        for metric in ("train/loss", "learn/entropy", "val/accuracy"):
+            values = short_runs.logged(resumed, metric)
+            assert values == short_runs.logged(straight, metric)[-len(values) :]
 
 
 @pytest.mark.slow
@@ -317,17 +315,31 @@ def test_a_run_leaves_what_was_learnt(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_what_was_learnt_is_retrained_and_its_weights_are_inherited(tmp_path: Path) -> None:
     root = tmp_path / "learnt"
-    arch = learn(root, DARTS(), max_epochs=1)["best"]["arch"]
-    short_runs.trainer(tmp_path / "alone", max_epochs=1).retrain(
-        short_runs.supernet_module(SPACE), short_runs.digits(), str(root / "learn.json")
+    short: dict[str, Any] = {"max_epochs": 1, "limit_train_batches": 1}
+    arch = learn(root, DARTS(), space=CELLS, **short)["best"]["arch"]
+    module = short_runs.supernet_module(CELLS)
+    short_runs.trainer(tmp_path / "alone", **short).retrain(
+        module, short_runs.digits(), str(root / "learn.json"), inherit=str(root / "last.ckpt")
     )
-    assert json.loads((tmp_path / "alone" / "retrain.json").read_text())["arch"] == arch
-    module = short_runs.supernet_module(SPACE)
-    path = SPACE.decode(arch)
-    supernet = checkpoint.load_supernet(root / "last.ckpt")
-    x = torch.randn(4, 1, 8, 8)
-    assert inherit(module.standalone(path).network, root / "last.ckpt", module, path)
-    assert not torch.equal(supernet(x, path), module(x, path))
+    report = json.loads((tmp_path / "alone" / "retrain.json").read_text())
+    assert (report["arch"], report["inherited"]) == (arch, str(root / "last.ckpt"))
+    weights = checkpoint.load_supernet(root / "last.ckpt").state_dict()
+    trained = state(root)["state_dict"]
+    assert all(torch.equal(value, trained[f"supernet.{name}"]) for name, value in weights.items())
+
+
+def test_the_weights_are_scored_as_a_supernet_and_trained_on_by_learn_alone(tmp_path: Path) -> None:
+    learn(tmp_path, SNAS(), max_epochs=1)
+    module, scorer = short_runs.supernet_module(SPACE), short_runs.trainer(tmp_path / "scores", Ranking())
+    scorer.validate(module, short_runs.digits(), ckpt_path=tmp_path / "last.ckpt", verbose=False)
+    trained = state(tmp_path)["state_dict"]
+    for name, value in module.supernet.state_dict().items():
+        assert torch.equal(value, trained[f"supernet.{name}"])
+    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0))
+    with pytest.raises(
+        NASError, match="the checkpoint holds an architecture that is learnt: learn continues it"
+    ):
+        trainer.fit(module, datamodule=short_runs.digits(), ckpt_path=tmp_path / "last.ckpt")
 
 
 def test_nothing_is_left_of_a_dry_run(tmp_path: Path) -> None:
@@ -351,7 +363,7 @@ def test_cells_are_learnt(tmp_path: Path, strategy: LearningStrategy) -> None:
 def test_cells_of_darts_are_learnt(tmp_path: Path, strategy: LearningStrategy) -> None:
     space = DARTSSpace(channels=2, cells=3)
     data = {"batch_size": 4, "val_size": 10, "eval_batch_size": 10}
-    flags = {"max_epochs": 1, "limit_train_batches": 1}
+    flags: dict[str, Any] = {"max_epochs": 1, "limit_train_batches": 1}
     result = learn(tmp_path, strategy, space=space, data=data, **flags)
     assert space.is_valid(space.decode(result["best"]["arch"]))
 
@@ -434,8 +446,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 
 def test_the_checkpoint_of_a_supernet_is_not_continued(tmp_path: Path) -> None:
     module = short_runs.supernet_module(SPACE)
-    from lightning_nas.samplers import UniformSampler
-
     short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1).fit(
         module, datamodule=short_runs.digits()
     )
