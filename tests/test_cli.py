@@ -207,6 +207,62 @@ def test_a_network_is_not_trained_over_a_supernet(finished: Path) -> None:
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
+def learn(root: Path, *more: str) -> None:
+    """Learns an architecture of NAS-Bench-201 in an epoch of two steps."""
+    space, data = CONFIGS / "spaces/nasbench201_small.yaml", CONFIGS / "data/digits.yaml"
+    tiny = [*TINY[2:], "--model.space.channels", "2", "--trainer.default_root_dir", str(root)]
+    main(["learn", "-c", str(space), "-c", str(data), *tiny, "--data.batch_size", "25", *EPOCH, *more])
+
+
+def test_an_architecture_is_learnt_continued_and_its_weights_are_scored(tmp_path: Path) -> None:
+    learn(tmp_path, "--strategy", "SNAS", "--strategy.alphas_from", "held_out", "--alphas.lr", "0.01")
+    first = json.loads((tmp_path / "learn.json").read_text())
+    assert (first["epochs"], first["settings"]["alphas.lr"]) == (1, 0.01)
+    main(["learn", "-c", str(tmp_path / "config.yaml"), "--ckpt_path", "last", "--trainer.max_epochs", "2"])
+    assert json.loads((tmp_path / "learn.json").read_text())["epochs"] == 2
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(
+        SystemExit, match=r"lightning-nas: the learning was begun with strategy\.alphas_from held_out"
+    ):
+        learn(tmp_path, "--strategy", "SNAS", "--ckpt_path", "last", "--alphas.lr", "0.01")
+    assert (tmp_path / "config.yaml").read_text() == before
+    scored = tmp_path / "scored"
+    kept = yaml.safe_load(before)
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({key: kept[key] for key in ("model", "data")}))
+    given = ["-c", str(tmp_path / "model.yaml"), "--ckpt_path", str(tmp_path / "last.ckpt"), *TINY[-4:]]
+    main(["validate", *given, "--ranking.paths", "2", "--trainer.default_root_dir", str(scored)])
+    assert len(short_runs.table(scored / "ranking.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--strategy", "DART"], "--strategy is 'DART': valid are DARTS, DSNAS, GDAS, SNAS, and class paths"),
+        (
+            ["--strategy", "DSNAS", "--strategy.gap", "2"],
+            "strategy.gap is 2.0: probabilities are less than 1",
+        ),
+        (["--strategy", "DARTS", "--alphas.lr", "0"], "alphas.lr is 0.0: valid are numbers above 0"),
+        (
+            ["--strategy", "DARTS", "--trainer.accumulate_grad_batches", "2"],
+            "learn updates after every batch",
+        ),
+        (
+            ["--strategy", "DARTS", "--trainer.devices", "2"],
+            "trainer has 2 processes, but learn updates alphas",
+        ),
+        (["--strategy", "DARTS", "--data.batch_size", "51"], "data.batch_size is 51, but strategy learns"),
+        (["--strategy", "DARTS", "--ckpt_path", "last"], "ckpt_path is 'last', but there is no"),
+    ],
+)
+def test_a_wrong_learning_ends_in_one_sentence(tmp_path: Path, more: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        learn(tmp_path, *more)
+    assert str(stopped.value.code).startswith("lightning-nas: ")
+    assert message in str(stopped.value.code)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

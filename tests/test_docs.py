@@ -90,6 +90,7 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "groundtruth",
         "retrain",
         "latency",
+        "learn",
         "search",
         "submit",
     }
@@ -132,7 +133,12 @@ def test_commands_of_the_page_on_analysis_are_understood(
 
 
 @pytest.mark.parametrize(
-    ("page", "verbs"), [("recipes", ["fit", "fit", "fit", "search", "retrain"]), ("compile", ["fit"])]
+    ("page", "verbs"),
+    [
+        ("recipes", ["fit", "fit", *(["fit", "search", "retrain"] * 2)]),
+        ("compile", ["fit"]),
+        ("differentiable", ["learn", "retrain", "learn", "learn", "learn"]),
+    ],
 )
 def test_commands_of_other_pages_are_understood(
     page: str, verbs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

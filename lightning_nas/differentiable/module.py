@@ -129,7 +129,7 @@ class DifferentiableModule(LightningModule):
         self._losses: dict[str, Tensor] = {}
 
     def _initial(self) -> Vectors:
-        rng = generator(self.seed, Stream.ALPHAS)
+        rng = generator(self.seed, Stream.GUMBEL)  # steps have counters
         drawn = (self.strategy.initial(choices, rng) for choices in self.space.num_choices)
         return [torch.from_numpy(vector).to(torch.get_default_dtype()) for vector in drawn]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import rgb2hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -33,7 +34,7 @@ def probabilities_over_epochs(
     figure = style.new_figure(2.1 * columns + 0.4, 1.7 * rows + 0.7)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     known = list(dict.fromkeys(name for own in names for name in own or ()))
-    shades = dict(zip(known, colormaps["tab10"](np.arange(len(known)) % 10), strict=True))
+    shades = {name: rgb2hex(colormaps["tab10"](number % 10)) for number, name in enumerate(known)}
     for decision, (axes, curves) in enumerate(zip(panels, probabilities, strict=False)):
         own, values = names[decision], np.asarray(curves, dtype=np.float64)
         winner = int(values[-1].argmax())
@@ -42,7 +43,7 @@ def probabilities_over_epochs(
             axes.plot(
                 epochs, curve, style.marker(len(epochs)) + "-", color=shade, linewidth=1.2, markersize=3
             )
-        style.tidy(axes, f"{decision}: {own[winner] if own else winner}", "", "")
+        style.tidy(axes, f"{decision}: {own[winner] if own else f'choice {winner}'}", "", "")
         axes.set_title(axes.get_title(), fontsize=style.TICK_SIZE)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels[len(probabilities) :]:
@@ -54,7 +55,7 @@ def probabilities_over_epochs(
     return figure
 
 
-def _name(figure: Figure, axes: Axes, shades: dict[str, ArrayLike]) -> None:
+def _name(figure: Figure, axes: Axes, shades: dict[str, str]) -> None:
     lines = [axes.plot([], [], color=shade)[0] for shade in shades.values()]
     figure.legend(
         lines, list(shades), loc="outside upper center", ncols=4, fontsize=style.TICK_SIZE, frameon=False

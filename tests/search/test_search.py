@@ -404,6 +404,7 @@ def test_every_config_of_a_search_runs(tmp_path: Path) -> None:
         "shifting": "--algorithm.generations=0",
         "boltzmann": "--algorithm.evaluations=20",
         "aging_evolution": "--algorithm.evaluations=60",
+        "randomnas": "--algorithm.evaluations=20",
         "nsga2": "--algorithm.generations=1",
     }
     files = sorted((ROOT / "configs" / "search").glob("*.yaml"))
