@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import short_runs
 import torch
+from lightning import Callback
 from toy_cells import ToyCells
 from toy_space import Toy
 
@@ -184,6 +186,38 @@ def test_every_strategy_moves_weights_and_alphas(tmp_path: Path, strategy: Learn
     assert not torch.equal(first["state_dict"][name], second["state_dict"][name])
 
 
+@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - {"darts2"}))
+def test_mixed_precision_moves_weights_and_alphas(tmp_path: Path, name: str) -> None:
+    """Autocast keeps copies of the weights, which must not be those of a pass without gradients."""
+    flags: dict[str, Any] = {"precision": "bf16-mixed", "max_epochs": 1, "limit_train_batches": 1}
+    learn(tmp_path, STRATEGIES[name], **flags)
+    trained, fresh = state(tmp_path)["state_dict"], short_runs.supernet_module(SPACE).supernet.state_dict()
+    for layer in ("stem.1.weight", "head.weight"):
+        assert not torch.equal(trained[f"supernet.{layer}"], fresh[layer])
+    assert all(vector.abs().max() > 0.05 for vector in vectors(state(tmp_path)))
+
+
+class Disturbance(Callback):
+    """Draws from the global streams."""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        torch.rand(3)
+        np.random.random()  # noqa: NPY002  (what is to be told apart)
+
+
+@EACH
+def test_noise_is_of_seed_and_step_and_of_no_global_stream(
+    tmp_path: Path, strategy: LearningStrategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for name, seed, callbacks in (("a", "3", []), ("b", "3", [Disturbance()]), ("c", "4", [])):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        learn(tmp_path / name, strategy, *callbacks, max_epochs=1, limit_train_batches=2)
+        found[name] = vectors(state(tmp_path / name))
+    short_runs.assert_same(found["a"], found["b"])
+    assert not torch.equal(found["a"][0], found["c"][0])
+
+
 # ---------------------------------------------------------------------------------------------------- resume
 
 
@@ -194,11 +228,13 @@ def test_a_resumed_run_equals_one_that_was_never_interrupted(
     """From within epochs and from between them: weights, alphas, optimizers, what is settled, files, metrics."""
     checkpoints = short_runs.EveryCheckpoint(every_n_train_steps=1)
     straight = tmp_path / "straight"
-    result = learn(straight, strategy, checkpoints)
+    data = {"train_size": 200 if strategy.needs_held_out else 100}
+    result = learn(straight, strategy, checkpoints, data=data)
     last = max(straight.glob("*.ckpt")).name
+    assert (result["settled"] > 0) == isinstance(strategy, DSNAS)
     for begin in sorted(straight.glob("*.ckpt"))[:-1]:
         resumed = tmp_path / begin.stem
-        assert learn(resumed, strategy, checkpoints, ckpt_path=begin) == result
+        assert learn(resumed, strategy, checkpoints, data=data, ckpt_path=begin) == result
         ours, theirs = state(resumed, last), state(straight, last)
         for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
             short_runs.assert_same(ours[key], theirs[key])

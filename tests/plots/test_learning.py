@@ -13,8 +13,8 @@ def test_every_decision_has_a_panel_with_its_choices() -> None:
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == ["0: conv", "1: skip", "2: choice 0"]
     for axes, curves in zip(panels, probabilities, strict=True):
-        drawn = [line.get_ydata() for line in axes.lines[:2]]
-        np.testing.assert_array_equal(np.transpose(drawn), curves)
+        for line, curve in zip(axes.lines, np.transpose(curves), strict=False):
+            np.testing.assert_array_equal(line.get_ydata(), curve)
         np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2])
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["skip", "conv", "pool"]
