@@ -1,6 +1,6 @@
 """DSNAS: every step runs single paths, whose cost moves the alphas.
 
-Hu et al., DSNAS: Direct Neural Architecture Search without Parameter Retraining, CVPR 2020, Eq. 8 to 13.
+Hu et al., DSNAS: Direct Neural Architecture Search without Parameter Retraining, CVPR 2020.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ def require_flags(trainer: Trainer) -> None:
             f"trainer has {trainer.world_size} processes, but learn updates alphas in one: valid are trainer.devices 1 and "
             "trainer.num_nodes 1"
         )
-    if trainer.max_epochs is not None and trainer.max_epochs < 0:
+    if trainer.max_epochs is None or trainer.max_epochs < 1:
         raise NASError(
             f"trainer.max_epochs is {trainer.max_epochs}, but learn counts in epochs: valid are numbers from 1"
         )

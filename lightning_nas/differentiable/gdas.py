@@ -1,6 +1,6 @@
 """GDAS: every step samples one path, and a soft sample passes the gradient to the alphas.
 
-Dong and Yang, Searching for a Robust Neural Architecture in Four GPU Hours, CVPR 2019, Eq. 3 to 6.
+Dong and Yang, Searching for a Robust Neural Architecture in Four GPU Hours, CVPR 2019, and released code.
 """
 
 from dataclasses import dataclass

@@ -88,7 +88,6 @@ class DifferentiableModule(LightningModule):
     Attributes:
         supernet: The weights.
         alphas: What is learnt of the architecture.
-        training: Images and labels of this step for the weights.
 
     Raises:
         NASError: The space has no mixtures, or not every combination of choices is a path of it, or an option of

@@ -1,6 +1,6 @@
 """SNAS: every step samples a soft architecture, and its gradient reaches the alphas through the sample.
 
-Xie et al., SNAS: Stochastic Neural Architecture Search, ICLR 2019, Eq. 6 and 9 (without its resource constraint).
+Xie et al., SNAS: Stochastic Neural Architecture Search, ICLR 2019 (without its resource constraint).
 """
 
 from dataclasses import dataclass

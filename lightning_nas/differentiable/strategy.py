@@ -28,7 +28,7 @@ class LearningStrategy(ABC):
         """Updates weights and alphas once, from the batches of this step.
 
         Args:
-            module: Has the batches (``training``, ``held_out``), computes losses and gradients, and updates.
+            module: Computes losses on the batches of the step, and their gradients, and updates.
         """
 
     def initial(self, choices: int, rng: np.random.Generator) -> NDArray[np.float64]:

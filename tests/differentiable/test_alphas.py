@@ -33,7 +33,6 @@ def test_probabilities_are_a_softmax_over_the_allowed_choices() -> None:
 
 
 def test_noise_and_temperature_enter_as_published() -> None:
-    """Xie et al., SNAS, Eq. 6."""
     torch.testing.assert_close(
         NOISE, torch.tensor([-0.185627, 0.671727, 0.366513, 2.250367, -0.834032]), rtol=0, atol=1e-6
     )

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import short_runs
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from toy_cells import ToyCells
 from toy_space import Toy
 
@@ -255,6 +256,27 @@ def test_cells_with_running_statistics_resume(tmp_path: Path, strategy: Learning
     learn(tmp_path / "resumed", strategy, checkpoints, ckpt_path=tmp_path / "straight" / "01.ckpt", **given)
     ours, theirs = (state(tmp_path / name, "04.ckpt") for name in ("resumed", "straight"))
     short_runs.assert_same(ours["state_dict"], theirs["state_dict"])
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the middle of a step."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_run_continues_exactly(tmp_path: Path) -> None:
+    straight = learn(tmp_path / "straight", DARTS())
+    cut = tmp_path / "cut"
+    with pytest.raises(SystemExit):
+        learn(cut, DARTS(), Interrupt())
+    assert not (cut / "learn.json").exists()
+    assert state(cut)["global_step"] == 3
+    for _ in range(2):  # and again, when it is finished
+        assert learn(cut, DARTS(), ckpt_path=Path("last")) == straight
+    short_runs.assert_same(state(cut)["state_dict"], state(tmp_path / "straight")["state_dict"])
+    assert short_runs.metrics(cut) == short_runs.metrics(tmp_path / "straight")
 
 
 def test_a_run_is_continued_as_it_was_begun(tmp_path: Path) -> None:
