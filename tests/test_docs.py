@@ -82,6 +82,7 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
     understand(found, tmp_path)
     assert {args[0] for args in found} >= {
         "describe",
+        "estimate",
         "export",
         "fetch-benchmark",
         "fit",
@@ -130,6 +131,19 @@ def test_commands_of_the_page_on_analysis_are_understood(
     understand(found, tmp_path)
     figures = {file.name for file in (tmp_path / "runs/asked/rank").glob("*.png")}
     assert figures >= {"tau_over_batches.png", "stability_over_epochs.png"}
+
+
+@pytest.mark.slow
+def test_commands_of_the_page_on_estimates_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(tmp_path, monkeypatch)
+    space = small_space(CONFIGS / "nasbench201_small.yaml")
+    pretend_validated(tmp_path / "runs" / "supernet", space)
+    exports.write_supernet(tmp_path / "runs/supernet/last.ckpt", space)
+    found = commands(ROOT / "docs" / "zero-shot.md")
+    assert [args[0] for args in found] == ["estimate", "fit", "validate", "estimate", "estimate"]
+    understand(found, tmp_path)
 
 
 @pytest.mark.parametrize(
