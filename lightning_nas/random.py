@@ -34,6 +34,8 @@ class Stream(IntEnum):
     LATENCY = 18
     NOISE = 19
     GUMBEL = 20
+    SPLITTING = 21
+    LEAF = 22
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

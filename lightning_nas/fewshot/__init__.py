@@ -1,0 +1,30 @@
+"""Few-shot search: a space is split, and every part has a supernet of its own."""
+
+from lightning_nas.fewshot.legacy import LegacyS4
+from lightning_nas.fewshot.metrics import (
+    Estimated,
+    EveryChoice,
+    GradientMatching,
+    ParameterCount,
+    RandomSplit,
+    SplitMetric,
+    Subject,
+)
+from lightning_nas.fewshot.mixture import Mixture, MixtureModule
+from lightning_nas.fewshot.tree import Node, Plan, split
+
+__all__ = [
+    "Estimated",
+    "EveryChoice",
+    "GradientMatching",
+    "LegacyS4",
+    "Mixture",
+    "MixtureModule",
+    "Node",
+    "ParameterCount",
+    "Plan",
+    "RandomSplit",
+    "SplitMetric",
+    "Subject",
+    "split",
+]
