@@ -16,10 +16,12 @@ from lightning_nas import (
     config,
     data,
     differentiable,
+    fewshot,
     retraining,
     samplers,
     search,
     spaces,
+    zeroshot,
 )
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
@@ -38,6 +40,8 @@ CLASSES = {
     "--data": (data, ImageDataModule),
     "--algorithm": (search, search.SearchAlgorithm),
     "--strategy": (differentiable, differentiable.LearningStrategy),
+    "--metric": (fewshot, fewshot.SplitMetric),
+    "--metric.estimator": (zeroshot, zeroshot.Estimator),
 }
 
 
@@ -56,6 +60,7 @@ class NASCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The verbs, and which of their arguments are built from the configuration."""
         own = ("groundtruth", "learn", "retrain", "search")
+        own = ("groundtruth", "retrain", "search", "split")
         return LightningCLI.subcommands() | {verb: {"model", "datamodule"} for verb in own}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

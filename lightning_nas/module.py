@@ -150,6 +150,26 @@ class SupernetModule(LightningModule):
             Origin(self.space, path),
         )
 
+    def of_part(self, space: SearchSpace) -> "SupernetModule":
+        """A supernet of its own for a part of the space, freshly initialised, to be trained with the same settings.
+
+        Args:
+            space: The part.
+        """
+        return SupernetModule(
+            space,
+            norm=self.supernet.norm,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            final_lr=self.final_lr,
+            decay=self.decay,
+            warmup_epochs=self.warmup_epochs,
+            label_smoothing=self.label_smoothing,
+            inactive_params=self.inactive_params,  # type: ignore[arg-type]
+            grad_reduce=self.grad_reduce,  # type: ignore[arg-type]
+            channels_last=self.memory_format == torch.channels_last,
+        )
+
     # ------------------------------------------------------------------------------------------- training
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

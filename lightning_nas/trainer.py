@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_nas import checkpoint, groundtruth, retraining
+from lightning_nas import checkpoint, fewshot, groundtruth, retraining
 from lightning_nas.callbacks import (
     DataWait,
     ExactResume,
@@ -298,6 +299,84 @@ class NASTrainer(Trainer):
                 retraining.write(result, root)
         if self.is_global_zero:
             print(f"{root / retraining.RESULT}: {retraining.sentence(result)}")
+
+    def split(
+        self,
+        model: SupernetModule,
+        datamodule: ImageDataModule,
+        metric: fewshot.SplitMetric,
+        depth: int = 3,
+        branching: int | list[int] = 2,
+        order: Literal["fixed", "score"] = "fixed",
+        decisions: list[int] | None = None,
+        balanced: bool = False,
+        mixture_epochs: int = 0,
+        ckpt_path: str | None = None,
+        out: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Split the space into parts that get supernets of their own.
+
+        Writes ``tree.json``, ``tree.png``, ``leaves.csv``, and for every leaf a ``leaf-0.yaml`` that names its space; with a
+        table of ground truth (``ranking.benchmark``) also how that is distributed over the leaves, ``ground_truth.png``.
+
+        Args:
+            model: The supernet.
+            datamodule: The data; training images are what metrics look at.
+            metric: Says which choices of a decision stay together.
+            depth: How often parts are divided.
+            branching: Into how many groups, or a number for every level.
+            order: Whether parts are divided at the decisions in their ``fixed`` order, or at the one with the best ``score``.
+            decisions: At which ones; null for all, from the first.
+            balanced: Whether groups are equally large.
+            mixture_epochs: Epochs for which all operations are trained jointly before.
+            ckpt_path: Trained weights; fresh ones if not given.
+            out: Where the files go; the run directory if not given.
+            seed: Of random splits; None takes the one of ``seed_everything``.
+
+        Raises:
+            NASError: The space cannot be split like that, the metric cannot be had, or there is a split already.
+        """
+        folder = Path(out or self.default_root_dir)
+        fewshot.require_free(folder)
+        levels = tuple(branching) if isinstance(branching, list) else (branching,)
+        plan = fewshot.Plan(depth, levels, order, None if decisions is None else tuple(decisions), balanced)
+        plan.candidates(model.space)
+        truth = self._ground_truth(model)
+        if ckpt_path is not None:
+            loaded = checkpoint.read(Path(ckpt_path))
+            checkpoint.require(loaded, model.space, model.supernet.norm)
+            model.load_state_dict(loaded["state_dict"])
+        if mixture_epochs:
+            self._train_mixture(fewshot.MixtureModule(model), datamodule, mixture_epochs)
+        model.to(self.strategy.root_device)
+        subject = fewshot.Subject(model.space, model.supernet, datamodule, resolve_seed(seed))
+        root = fewshot.split(subject, metric, plan)
+        settings = {
+            "metric": str(metric),
+            "plan": vars(plan).copy(),
+            "seed": subject.seed,
+            "mixture_epochs": mixture_epochs,
+            "ckpt_path": ckpt_path,
+            "weights": checkpoint.digest(model.supernet),
+        }
+        if self.is_global_zero:
+            fewshot.report(root, f"split by {metric}", truth, folder)
+            fewshot.write(root, settings, folder)
+            print(f"{folder / fewshot.TREE}: {len(root.leaves)} leaves")
+
+    def _train_mixture(self, module: fewshot.MixtureModule, data: ImageDataModule, epochs: int) -> None:
+        own = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "max_epochs": epochs,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+        }
+        with quiet():
+            trainer = Trainer(default_root_dir=self.default_root_dir, **self._flags | own)
+        trainer.fit(module, datamodule=data)
 
     @property
     def _ranking(self) -> Ranking:

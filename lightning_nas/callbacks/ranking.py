@@ -87,11 +87,16 @@ class Ranking(Callback):
             return
         if self.recalibrate < 0:
             raise NASError(f"ranking.recalibrate is {self.recalibrate}: valid are numbers of images from 0")
-        if self.benchmark is not None:
-            self._truth = TabularBenchmark.read(self.benchmark).truth(module.space, self.dataset)
-        module.eval_paths = self._select(module.space)
+        module.eval_paths = self.select(module.space)
 
-    def _select(self, space: SearchSpace) -> tuple[Architecture, ...]:
+    def select(self, space: SearchSpace) -> tuple[Architecture, ...]:
+        """Reads the table, and chooses the paths of a space that are scored.
+
+        Raises:
+            NASError: The table does not fit the space, or all paths are asked of one that cannot be enumerated.
+        """
+        if self.benchmark is not None:
+            self._truth = TabularBenchmark.read(self.benchmark).truth(space, self.dataset)
         if self.stratified:
             if self._truth is None or not isinstance(self.paths, int):
                 raise NASError(

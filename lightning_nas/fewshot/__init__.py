@@ -1,5 +1,6 @@
 """Few-shot search: a space is split, and every part has a supernet of its own."""
 
+from lightning_nas.fewshot.folder import TREE, Leaves, read, require_free, write
 from lightning_nas.fewshot.legacy import LegacyS4
 from lightning_nas.fewshot.metrics import (
     Estimated,
@@ -11,12 +12,15 @@ from lightning_nas.fewshot.metrics import (
     Subject,
 )
 from lightning_nas.fewshot.mixture import Mixture, MixtureModule
+from lightning_nas.fewshot.report import report
 from lightning_nas.fewshot.tree import Node, Plan, split
 
 __all__ = [
+    "TREE",
     "Estimated",
     "EveryChoice",
     "GradientMatching",
+    "Leaves",
     "LegacyS4",
     "Mixture",
     "MixtureModule",
@@ -26,5 +30,9 @@ __all__ = [
     "RandomSplit",
     "SplitMetric",
     "Subject",
+    "read",
+    "report",
+    "require_free",
     "split",
+    "write",
 ]

@@ -3,19 +3,21 @@
 They are here to reproduce the published splits of NAS-Bench-201; ``docs/few-shot.md`` says why they degenerate.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.fewshot.metrics import Fork, SimilarityMetric, Subject, count_weights
 from lightning_nas.fewshot.mixture import Mixture
 from lightning_nas.spaces.base import Choices
 from lightning_nas.zeroshot import LinearRegions
-from lightning_nas.zeroshot.base import left_alone, scored_weights
+from lightning_nas.zeroshot.base import scored_weights
 
 IMAGES = 16
 
@@ -61,20 +63,18 @@ def _count_by_first_decision(subject: Subject, choices: Choices) -> float:
 
 
 def _single_precision_synflow(network: Mixture, subject: Subject) -> float:
-    """Synaptic flow, with batch-norm in evaluation mode; NaN or infinite where it overflows."""
+    """Synaptic flow of weights drawn as in the released code, with batch-norm; NaN or infinite where it overflows."""
     [(images, _)] = subject.batches(1, 1)
-    with left_alone(network), torch.enable_grad():
-        network.eval()
-        signs = {weight: weight.detach().sign() for weight in network.parameters()}
-        with torch.no_grad():
-            for tensor in network.parameters():
-                tensor.abs_()
-        weights = scored_weights(network)
-        flows = torch.autograd.grad(
-            network(torch.ones_like(images)).sum(), weights, allow_unused=True, materialize_grads=True
-        )
-        flow = sum((weight.detach() * one).abs().sum() for weight, one in zip(weights, flows, strict=True))
-        with torch.no_grad():
-            for weight, sign in signs.items():
-                weight.mul_(sign)
-    return float(flow)
+    positive = copy.deepcopy(network).eval()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for module in positive.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for tensor in positive.parameters():
+            tensor.abs_()
+    weights = scored_weights(positive)
+    with torch.enable_grad():
+        flow = positive(torch.ones_like(images)).sum()
+        flows = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
+    return float(sum((weight.detach() * one).abs().sum() for weight, one in zip(weights, flows, strict=True)))

@@ -318,7 +318,11 @@ def cell_weights(supernet: Supernet, without: int) -> list[nn.Parameter]:
         NASError: There are none.
     """
     held = [
-        {id(part.parameter) for choice in range(number) for part in supernet.choice_parameters(decision, choice)}
+        {
+            id(part.parameter)
+            for choice in range(number)
+            for part in supernet.choice_parameters(decision, choice)
+        }
         for decision, number in enumerate(supernet.space.num_choices)
     ]
     weights = list(supernet.parameters())

@@ -15,6 +15,7 @@ from lightning_nas.plots.epochs import (
     tau_over_epochs,
 )
 from lightning_nas.plots.estimators import best_architectures, score_by_choice, score_histograms, tau_matrix
+from lightning_nas.plots.fewshot import Branch, leaves_over_epochs, split_tree, truth_of_leaves
 from lightning_nas.plots.latency import predicted_vs_measured
 from lightning_nas.plots.learning import probabilities_over_epochs
 from lightning_nas.plots.methods import tau_of_methods
@@ -35,6 +36,7 @@ from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
 __all__ = [
     "Sketch",
+    "Branch",
     "accuracy_over_epochs",
     "best_architectures",
     "best_so_far",
@@ -48,6 +50,7 @@ __all__ = [
     "gradient_map",
     "gradient_vs_functional_density",
     "learning_rate_by_complexity",
+    "leaves_over_epochs",
     "operation_bias",
     "operations_over_epochs",
     "pareto",
@@ -69,12 +72,14 @@ __all__ = [
     "similarity_by_distance",
     "sorted_by_density",
     "stability_over_epochs",
+    "split_tree",
     "summary",
     "tau_matrix",
     "tau_of_methods",
     "tau_over_batches",
     "tau_over_epochs",
     "trainability_over_epochs",
+    "truth_of_leaves",
     "variance_and_tau",
     "variance_over_epochs",
 ]

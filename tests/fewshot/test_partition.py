@@ -82,7 +82,9 @@ def test_the_cut_is_that_of_brute_force(similarity: NDArray[np.float64]) -> None
     assert found.part == min(best, key=lambda sides: (len(sides[0]), sides[0]))[0]
     even = min_cut(similarity, balanced=True)
     assert len(even.part) == n // 2
-    assert even.cost == min(between(similarity, sides) for sides in _bipartitions(n) if len(sides[0]) == n // 2)
+    assert even.cost == min(
+        between(similarity, sides) for sides in _bipartitions(n) if len(sides[0]) == n // 2
+    )
 
 
 @given(similarities(), st.integers(1, 9), st.booleans())
