@@ -61,6 +61,7 @@ class NASCLI(LightningCLI):
         """The verbs, and which of their arguments are built from the configuration."""
         own = ("groundtruth", "learn", "retrain", "search")
         own = ("groundtruth", "retrain", "search", "split")
+        own = ("groundtruth", "retrain", "search", "split", "fit_fewshot", "validate_fewshot")
         return LightningCLI.subcommands() | {verb: {"model", "datamodule"} for verb in own}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -87,7 +88,8 @@ class NASCLI(LightningCLI):
         options = self.config_init[self.subcommand]
         given = options.trainer.callbacks or []
         callbacks = [options.sampler, *(given if isinstance(given, list) else [given])]
-        if self.subcommand == "fit" and not any(isinstance(callback, PathSampler) for callback in callbacks):
+        trains = self.subcommand in ("fit", "fit_fewshot")
+        if trains and not any(isinstance(callback, PathSampler) for callback in callbacks):
             options.sampler = UniformSampler()
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, NASTrainer)
@@ -108,6 +110,20 @@ class NASCLI(LightningCLI):
             config.require_unchanged(
                 config.shared_config(self._parser("retrain"), options, config.RETRAIN_KEYS), root
             )
+
+    def before_fit_fewshot(self) -> None:
+        """Keeps the configuration, also of every leaf, and refuses to mix the results of two."""
+        root, options = Path(self.trainer.default_root_dir), self.config["fit_fewshot"]
+        shared = config.shared_config(self._parser("fit_fewshot"), options, config.FEWSHOT_KEYS)
+        leaves = fewshot.read(Path(options.tree or root), self.model.space)
+        config.require_unchanged(shared, root)
+        config.save(shared, root)
+        for number, part in enumerate(leaves.parts):
+            folder = leaves.folder(root, number)
+            own = {key: shared[key] for key in config.KEYS}
+            own["trainer"] = shared["trainer"] | {"default_root_dir": str(folder)}
+            own["model"] = shared["model"] | {"space": part.describe()}
+            config.save(own, folder)
 
 
 def main(args: ArgsType = None) -> None:

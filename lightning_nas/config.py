@@ -19,6 +19,9 @@ RETRAIN_KEYS = (*KEYS, "arch", "number", "inherit", "tricks")
 LEARN_KEYS = (*KEYS, "strategy", "alphas")
 
 
+FEWSHOT_KEYS = (*KEYS, "tree", "inherit", "halving")
+
+
 def shared_config(
     parser: LightningArgumentParser, config: Namespace, keys: Sequence[str] = KEYS
 ) -> dict[str, Any]:

@@ -168,11 +168,21 @@ def best_of_random(retraining: Retraining, number: int, root: Path, ckpt_path: s
         )
     paths = select_paths(retraining.module.space, number, retraining.seed)
     results = [
-        _finished(folder) or retraining.train(path, folder, _last(folder))
-        for path, folder in zip(paths, folders(root, number), strict=True)
+        continued(retraining, path, folder) for path, folder in zip(paths, folders(root, number), strict=True)
     ]
     best = max(results, key=lambda result: float(result["val/accuracy"]))
     return best | {"number": number, "networks": results}
+
+
+def continued(retraining: Retraining, path: Architecture, folder: Path) -> Result:
+    """Trains one of several networks, unless it is finished, from where it was interrupted if it was.
+
+    Args:
+        retraining: How.
+        path: The architecture.
+        folder: Its run directory.
+    """
+    return _finished(folder) or retraining.train(path, folder, _last(folder))
 
 
 def write(result: Result, root: Path) -> None:

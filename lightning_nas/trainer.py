@@ -28,6 +28,7 @@ from lightning_nas.callbacks import (
     WandbResults,
     WandbRun,
 )
+from lightning_nas.callbacks.run_checkpoint import PREEMPTED
 from lightning_nas.data import ImageDataModule
 from lightning_nas.differentiable import (
     AlphaOptimizer,
@@ -365,6 +366,128 @@ class NASTrainer(Trainer):
             fewshot.write(root, settings, folder)
             print(f"{folder / fewshot.TREE}: {len(root.leaves)} leaves")
 
+    def fit_fewshot(
+        self,
+        model: SupernetModule,
+        datamodule: ImageDataModule,
+        tree: str | None = None,
+        leaf: int | None = None,
+        inherit: str | None = None,
+        halving: list[fewshot.Rung] | None = None,
+    ) -> None:
+        """Train a supernet for every leaf of a split.
+
+        Each in its run directory, ``leaf-0`` and so on in that of the trainer. Interrupted, it continues where it stopped
+        when called again.
+
+        Args:
+            model: Names the space that was split, the optimizer and the schedule.
+            datamodule: The data.
+            tree: Folder in which ``split`` wrote ``tree.json``; the run directory if not given.
+            leaf: Trains this one alone; null trains all, one after the other.
+            inherit: Checkpoint of the one-shot supernet whose weights the leaves begin with; null begins with fresh ones.
+            halving: Epochs after which only a share of the leaves goes on, those of the highest validation accuracy.
+
+        Raises:
+            NASError: Something does not fit the split.
+        """
+        few = self._few_shot(model, datamodule, tree, inherit)
+        rungs = fewshot.require_increasing(halving or (), self.max_epochs)
+        if leaf is not None and rungs:
+            raise NASError(f"leaf is {leaf}, but halving compares all leaves: leave one of the two out")
+        if leaf is not None and not 0 <= leaf < len(few.leaves.parts):
+            raise NASError(f"leaf is {leaf}: valid are 0 to {len(few.leaves.parts) - 1}")
+        try:
+            if leaf is None:
+                few.train_all(rungs)
+            else:
+                few.train(leaf)
+        except SystemExit as end:
+            # A job of SLURM looks for it in the run directory that it knows.
+            if isinstance(end.code, int) and end.code > 128 and self.is_global_zero:
+                (few.root / PREEMPTED).touch()
+            raise
+
+    def validate_fewshot(
+        self,
+        model: SupernetModule,
+        datamodule: ImageDataModule,
+        tree: str | None = None,
+        retrain: bool = False,
+    ) -> None:
+        """Score paths of the whole space, each by the supernet of its own leaf, and choose a leaf.
+
+        Writes ``ranking.csv`` and ``ranking.json`` as ``validate`` does, ``selection.json``, and what would have been chosen
+        in the course of the training, ``leaves_over_epochs.csv`` and ``leaves_over_epochs.png``. The keys of ``ranking`` say
+        which paths of the whole space are scored, and how.
+
+        Args:
+            model: Names the space that was split.
+            datamodule: The data; the validation split scores.
+            tree: Folder in which ``split`` wrote ``tree.json``; the run directory if not given.
+            retrain: Train the path that each leaf ranks first alone, and choose the leaf whose network validates best.
+
+        Raises:
+            NASError: A leaf is not trained, or something does not fit the split.
+        """
+        few = self._few_shot(model, datamodule, tree, None)
+        few.require_trained()
+        ranking = copy.deepcopy(self._ranking)
+        paths, truth = ranking.select(model.space), self._ground_truth(model)
+        ranking.stratified = False
+        for leaf, file in fewshot.write_own(few.leaves, few.root, paths).items():
+            ranking.paths = str(file)
+            folder = few.leaves.folder(few.root, leaf)
+            trainer = _trainer(folder, False, [copy.deepcopy(ranking)], self._flags)
+            with warnings.catch_warnings():
+                # The sampler of the training has nothing to do here.
+                warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")
+                supernet = few.supernet(leaf)
+                trainer.validate(supernet, datamodule, ckpt_path=folder / "last.ckpt", verbose=False)
+            trainer.strategy.barrier()  # what the first process writes is there for all
+        rows = fewshot.rows_of(few.leaves, few.root, truth)
+        if retrain:
+            self._retrain_winners(few, rows, truth)
+        selection = fewshot.choose(rows, "retrained" if retrain else "accuracy")
+        if self.is_global_zero:
+            fewshot.merge(few.leaves, few.root, paths)
+            fewshot.draw(few.leaves, few.root, truth)
+            fewshot.write_selection(selection, few.root)
+            print(f"{few.root / fewshot.RESULT}: {_sentence(selection)}")
+
+    def _retrain_winners(
+        self, few: fewshot.FewShot, rows: list[dict[str, Any]], truth: dict[Architecture, float]
+    ) -> None:
+        settings = retraining.Retraining(
+            few.module, few.data, NO_TRICKS, None, truth, few.seed, self._for_one_network
+        )
+        for row in rows:
+            folder = few.leaves.folder(few.root, row["leaf"]) / "retrain"
+            result = retraining.continued(settings, few.leaves.space.decode(row["arch"]), folder)
+            row["retrained"] = result["val/accuracy"]
+
+    def _few_shot(
+        self, model: SupernetModule, datamodule: ImageDataModule, tree: str | None, inherit: str | None
+    ) -> fewshot.FewShot:
+        if inherit is not None and not Path(inherit).is_file():
+            raise NASError(f"inherit is {inherit!r}, but there is no such file")
+        root = Path(self.default_root_dir)
+        return fewshot.FewShot(
+            module=model,
+            data=datamodule,
+            leaves=fewshot.read(Path(tree or root), model.space),
+            root=root,
+            inherit=None if inherit is None else Path(inherit),
+            seed=resolve_seed(None),
+            make_trainer=self._for_leaf,
+        )
+
+    def _for_leaf(self, root: Path, callbacks: Sequence[Callback]) -> "NASTrainer":
+        """A trainer like this one for the supernet of a leaf."""
+        # Its configuration is written before all are trained.
+        kept = [copy.deepcopy(c) for c in self._given if not isinstance(c, SaveConfigCallback)]
+        return _trainer(root, copy.deepcopy(self._logger), [*kept, *callbacks], self._flags)
+
     def _train_mixture(self, module: fewshot.MixtureModule, data: ImageDataModule, epochs: int) -> None:
         own = {
             "logger": False,
@@ -401,6 +524,16 @@ class NASTrainer(Trainer):
 # No method: where one hands the arguments of its own constructor on, the parser of the command line looks for them in a circle.
 def _trainer(root: Path, logger: Any, callbacks: list[Callback], flags: dict[str, Any]) -> NASTrainer:
     return NASTrainer(default_root_dir=str(root), logger=logger, callbacks=callbacks, **flags)
+
+
+def _sentence(selection: dict[str, Any]) -> str:
+    text = f"leaf {selection['leaf']}, {selection['arch']}"
+    if selection["regret"] is None:
+        return text
+    return (
+        f"{text}, ground truth {selection['ground_truth']:.2f} % ({selection['regret']:.2f} points are lost to leaf "
+        f"{selection['best_leaf']})"
+    )
 
 
 def _suits_one_network(callback: Callback) -> bool:

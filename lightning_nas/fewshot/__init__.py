@@ -12,13 +12,26 @@ from lightning_nas.fewshot.metrics import (
     Subject,
 )
 from lightning_nas.fewshot.mixture import Mixture, MixtureModule
+from lightning_nas.fewshot.ranking import merge, write_own
 from lightning_nas.fewshot.report import report
+from lightning_nas.fewshot.selection import (
+    RESULT,
+    Rung,
+    choose,
+    draw,
+    require_increasing,
+    rows_of,
+    write_selection,
+)
+from lightning_nas.fewshot.training import FewShot
 from lightning_nas.fewshot.tree import Node, Plan, split
 
 __all__ = [
+    "RESULT",
     "TREE",
     "Estimated",
     "EveryChoice",
+    "FewShot",
     "GradientMatching",
     "Leaves",
     "LegacyS4",
@@ -28,11 +41,19 @@ __all__ = [
     "ParameterCount",
     "Plan",
     "RandomSplit",
+    "Rung",
     "SplitMetric",
     "Subject",
+    "choose",
+    "draw",
+    "merge",
     "read",
     "report",
     "require_free",
+    "require_increasing",
+    "rows_of",
     "split",
     "write",
+    "write_own",
+    "write_selection",
 ]
