@@ -434,7 +434,7 @@ class NASTrainer(Trainer):
         few.require_trained()
         ranking = copy.deepcopy(self._ranking)
         paths, truth = ranking.select(model.space), self._ground_truth(model)
-        ranking.stratified = False
+        ranking.stratified, ranking.probe_size = False, 0
         for leaf, file in fewshot.write_own(few.leaves, few.root, paths).items():
             ranking.paths = str(file)
             folder = few.leaves.folder(few.root, leaf)
