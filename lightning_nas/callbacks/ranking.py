@@ -210,6 +210,11 @@ class Ranking(Callback):
         measurable = self.probe_size and 2 <= module.space.size <= ENUMERABLE
         if not measurable or not isinstance(data, ImageDataModule):
         if not self.probe_size or not 2 <= module.space.size <= ENUMERABLE or not isinstance(data, ImageDataModule):
+        if (
+            not self.probe_size
+            or not 2 <= module.space.size <= ENUMERABLE
+            or not isinstance(data, ImageDataModule)
+        ):
             return None
         # Seed 0 and not the run's: two runs are compared on the same images.
         probe = probe_indices(data.num_val, self.probe_size, seed=0, key="ranking.probe_size")

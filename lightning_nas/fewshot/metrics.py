@@ -230,7 +230,8 @@ class GradientMatching(SimilarityMetric):
             first and the last weight that belongs to a choice, so that stem and classifier are left out. ``logits``: of
             the sum of the logits, without labels, in evaluation mode, in all weights of convolutions and linear layers
             (released code of the paper).
-        batches: Of training images, over which cosines are averaged; None for the published 100 or 1.
+        batches: Of training images, over which cosines are averaged; None for the published 100 or 1, or as many as there
+            are images for.
         batch_size: Images in each; None for the published 48 or 16.
     """
 
@@ -245,14 +246,15 @@ class GradientMatching(SimilarityMetric):
         Raises:
             NASError: The supernet runs no mixtures, or there are not enough images.
         """
-        published = {"loss": (100, 48), "logits": (1, 16)}[self.of]
-        batches = list(subject.batches(self.batches or published[0], self.batch_size or published[1]))
         networks = [Mixture(subject.supernet, fork.with_only(option)) for option in fork.options]
+        number, size = {"loss": (100, 48), "logits": (1, 16)}[self.of]
+        size = self.batch_size or size
+        number = self.batches or max(1, min(number, len(subject.data.training_labels) // size))
         cosines = np.zeros((len(networks), len(networks)))
-        for images, labels in batches:
+        for images, labels in subject.batches(number, size):
             gradients = [self._gradient(network, fork.decision, images, labels) for network in networks]
             units = unit_vectors(torch.stack(gradients).double().cpu().numpy())
-            cosines += units @ units.T / len(batches)
+            cosines += units @ units.T / number
         return cosines, None
 
     def _gradient(self, network: Mixture, decision: int, images: Tensor, labels: Tensor) -> Tensor:

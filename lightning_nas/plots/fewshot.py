@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from lightning_nas.plots import style
 
-ROW, LETTER, GAP = 0.3, 0.072, 0.35  # inches
+ROW, LETTER, GAP = 0.3, 0.062, 0.35  # inches
 
 
 class Branch(NamedTuple):

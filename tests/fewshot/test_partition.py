@@ -5,19 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from splitting_examples import COSINES
 
 from lightning_nas.fewshot.partition import Groups, between, min_cut, partition
-
-# Five operations: none, skip, 1x1, 3x3 and pool.
-COSINES = np.array(
-    [
-        [1.0, 0.8, 0.3, 0.1, 0.7],
-        [0.8, 1.0, 0.4, 0.2, 0.75],
-        [0.3, 0.4, 1.0, 0.35, 0.3],
-        [0.1, 0.2, 0.35, 1.0, 0.15],
-        [0.7, 0.75, 0.3, 0.15, 1.0],
-    ]
-)
 
 
 def of_scalars(*values: float) -> NDArray[np.float64]:
@@ -56,7 +46,7 @@ def test_the_worked_examples_of_scalars(values: tuple[float, ...], groups: Group
 
 
 def test_numbers_that_cannot_be_compared_leave_the_first_group() -> None:
-    unknown = of_scalars(1, 2, 3, 4, 9)
+    unknown = of_scalars(1.0, 2.0, 3.0, 4.0, 9.0)
     assert min_cut(unknown).part == (3, 4)
     unknown[0, 1] = np.nan
     assert min_cut(unknown).part == (0,)
