@@ -165,8 +165,8 @@ class SupernetModule(LightningModule):
             decay=self.decay,
             warmup_epochs=self.warmup_epochs,
             label_smoothing=self.label_smoothing,
-            inactive_params=self.inactive_params,  # type: ignore[arg-type]
-            grad_reduce=self.grad_reduce,  # type: ignore[arg-type]
+            inactive_params=self.inactive_params,
+            grad_reduce=self.grad_reduce,
             channels_last=self.memory_format == torch.channels_last,
         )
 

@@ -93,6 +93,9 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "latency",
         "learn",
         "search",
+        "split",
+        "fit_fewshot",
+        "validate_fewshot",
         "submit",
     }
 
@@ -152,6 +155,9 @@ def test_commands_of_the_page_on_estimates_are_understood(
         ("recipes", ["fit", "fit", *(["fit", "search", "retrain"] * 2)]),
         ("compile", ["fit"]),
         ("differentiable", ["learn", "retrain", "learn", "learn", "learn"]),
+        ("recipes", ["fit", "fit", "fit", "search", "retrain"]),
+        ("compile", ["fit"]),
+        ("few-shot", ["split", "fit_fewshot", "validate_fewshot"]),
     ],
 )
 def test_commands_of_other_pages_are_understood(

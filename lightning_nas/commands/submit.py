@@ -14,7 +14,17 @@ from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 from lightning_nas.launch import Job, script, seconds
 
-VERBS = ("fit", "validate", "test", "predict", "retrain", "search")
+VERBS = (
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "retrain",
+    "search",
+    "split",
+    "fit_fewshot",
+    "validate_fewshot",
+)
 
 
 def submit(
@@ -37,7 +47,7 @@ def submit(
     the same command when given again.
 
     Args:
-        command: What stands behind ``--``: fit, validate, test, predict, retrain or search with their arguments.
+        command: What stands behind ``--``: a verb that has a trainer, such as fit, with its arguments.
         time: Limit of one stay on the cluster, such as 30 (minutes), 12:00:00 or 2-00:00:00.
         nodes: Machines.
         gpus_per_node: GPUs on each of them, one for each rank; 0 to train on CPUs.

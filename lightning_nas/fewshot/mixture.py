@@ -1,6 +1,6 @@
 """A supernet that runs all its operations at once, which is how a part of a space is looked at as one network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Mixture(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N x classes) for images ``x`` (N x C x H x W)."""
         shares = [self.get_buffer(f"share_{i}") for i in range(len(self.supernet.space.num_choices))]
-        logits: Tensor = self.supernet.forward_mixture(x, shares)  # type: ignore[operator]
+        logits: Tensor = self.supernet.forward_mixture(x, shares)
         return logits
 
 
@@ -62,9 +62,13 @@ class MixtureModule(LightningModule):
     def __init__(self, module: SupernetModule) -> None:
         super().__init__()
         self.mixture = Mixture(module.supernet, module.space.choices)
-        of = module
-        self._configured = lambda: configure(
-            self, of.optimizer, of.schedule, of.final_lr, of.decay, of.warmup_epochs
+        self._configured: Callable[[], dict[str, Any]] = lambda: configure(
+            self,
+            module.optimizer,
+            module.schedule,
+            module.final_lr,
+            module.decay,
+            module.warmup_epochs,
         )
 
     def configure_optimizers(self) -> Any:

@@ -74,14 +74,14 @@ class TurnsSupernet(CellSupernet):
         nn.init.zeros_(self.matrix.weight)
 
     def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
-        return [ParameterSlice(self.matrix.weight)] if (decision, choice) == (1, 0) else []
+        return [ParameterSlice(part) for part in self.matrix.parameters() if (decision, choice) == (1, 0)]
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
         return self.forward_mixture(x, [torch.eye(3)[path[0]], torch.eye(2)[path[1]]])
 
     def forward_mixture(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         turned = weights[0][0] * x - weights[0][1] * x + weights[0][2] * x.flip(1)
-        return weights[1][0] * self.matrix(turned) + weights[1][1] * turned
+        return torch.as_tensor(weights[1][0] * self.matrix(turned) + weights[1][1] * turned)
 
 
 class Pairs:

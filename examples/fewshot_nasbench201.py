@@ -1,0 +1,158 @@
+"""One supernet against eight, at the same budget: does splitting help, and does it matter by what?
+
+625 paths of NAS-Bench-201 (three edges and the last one free) on CIFAR-10: one supernet of the whole, and eight of its leaves,
+split by gradient matching, by parameters and at random, each of which trains an eighth of the epochs. Splitting is what
+Ly-Manson et al., Analyzing Few-Shot Neural Architecture Search in a Metric-Driven Framework (AutoML 2024), compare.
+
+    python -m examples.fewshot_nasbench201 nasbench201.csv --data datasets
+    python -m examples.fewshot_nasbench201 nasbench201.csv --quick    # digits, tiny supernets
+
+Interrupted, the same command continues (seconds are then those of the last call). Writes ``fewshot.csv``, a row per method and seed, and ``fewshot.png``. Tau of the
+quick version means nothing: its images are digits, and the table knows other ones.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import seed_everything
+from torch.optim import SGD
+from tqdm import tqdm
+
+from examples.demo import silence
+from lightning_nas import plots
+from lightning_nas.callbacks import Ranking
+from lightning_nas.data import CIFARDataModule, DigitsDataModule, ImageDataModule
+from lightning_nas.fewshot import GradientMatching, ParameterCount, RandomSplit, SplitMetric
+from lightning_nas.files import written_whole
+from lightning_nas.module import SupernetModule
+from lightning_nas.ranking import TabularBenchmark, ranking_metrics
+from lightning_nas.samplers import UniformSampler
+from lightning_nas.spaces import NASBench201, RestrictedSpace
+from lightning_nas.trainer import NASTrainer
+
+DEPTH = 3
+LEAVES = 2**DEPTH
+ALL = (0, 1, 2, 3, 4)
+# The third node is fed by a skip connection and a 1x1 convolution.
+ALLOWED = (ALL, ALL, ALL, (1,), (2,), ALL)
+METHODS: dict[str, SplitMetric | None] = {
+    "one supernet": None,
+    "gradient matching": GradientMatching(),
+    "parameters": ParameterCount(),
+    "random": RandomSplit(),
+}
+
+
+def data_of(options: argparse.Namespace) -> ImageDataModule:
+    """Digits or CIFAR-10."""
+    if options.quick:
+        return DigitsDataModule(train_size=200, val_size=100, batch_size=100, eval_batch_size=100)
+    return CIFARDataModule(
+        classes=10, root=options.data, val_fraction=0.1, batch_size=128, eval_batch_size=500
+    )
+
+
+def module_of(options: argparse.Namespace, data: ImageDataModule) -> SupernetModule:
+    """An untrained supernet."""
+    whole = NASBench201(channels=2, cells=1) if options.quick else NASBench201(channels=8, cells=1)
+    space = RestrictedSpace(whole, ALLOWED)
+    optimizer = partial(SGD, lr=0.05, momentum=0.9, weight_decay=2.5e-4)
+    return SupernetModule(space, data.num_classes, data.in_channels, data.image_size, optimizer=optimizer)
+
+
+def run(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Trains and scores one method with one seed, or goes on with that."""
+    root = options.out / f"{method.replace(' ', '_')}-{seed}"
+    if (root / "result.json").is_file():
+        return dict(json.loads((root / "result.json").read_text()))
+    started, metric = time.perf_counter(), METHODS[method]
+    seed_everything(seed, verbose=False)
+    data = data_of(options)
+    module = module_of(options, data)
+    trainer = NASTrainer(
+        default_root_dir=str(root),
+        callbacks=[UniformSampler(), Ranking(options.benchmark, "cifar10", probe_size=0)],
+        max_epochs=options.epochs if metric else LEAVES * options.epochs,
+        check_val_every_n_epoch=options.epochs if metric else LEAVES * options.epochs,
+        gradient_clip_val=5,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = root / "last.ckpt"
+    if metric is None:
+        trainer.fit(module, data, ckpt_path=last if last.is_file() else None)
+        trainer.validate(module, data, verbose=False)
+    else:
+        if not (root / "tree.json").is_file():
+            trainer.split(module, data, metric, depth=DEPTH)
+        trainer.fit_fewshot(module, data)
+        trainer.validate_fewshot(module, data)
+    report = json.loads((root / "ranking.json").read_text())
+    result = {
+        "method": method,
+        "seed": seed,
+        "tau": report["kendall_tau"],
+        "found": report["top1_ground_truth"],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    with written_whole(root / "result.json") as temporary:
+        temporary.write_text(json.dumps(result) + "\n")
+    return result
+
+
+def main(args: list[str] | None = None) -> None:
+    """Trains all supernets, one after the other, and compares."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("benchmark", help="table of NAS-Bench-201, from lightning-nas fetch-benchmark")
+    parser.add_argument("--data", default="datasets", help="where the published files of CIFAR-10 are")
+    parser.add_argument("--out", type=Path, default=Path("runs/fewshot_nasbench201"))
+    parser.add_argument("--epochs", type=int, help="of every leaf, an eighth of all; 10, or 1 with --quick")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="digits and tiny supernets")
+    options = parser.parse_args(args)
+    options.epochs = options.epochs or (1 if options.quick else 10)
+    if options.quick:
+        torch.set_num_threads(1)  # the networks are too small to share
+    grid = [(method, seed) for seed in range(options.seeds) for method in METHODS]
+    results = []
+    for method, seed in (bar := tqdm(grid, unit="run")):
+        with silence():
+            results.append(run(method, seed, options))
+        bar.write(", ".join(f"{name} {value}" for name, value in results[-1].items()))
+    summarise(results, options)
+
+
+def summarise(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Prints means over the seeds, and writes table and figure."""
+    space = RestrictedSpace(NASBench201(), ALLOWED)
+    truth = TabularBenchmark.read(options.benchmark).truth(space, "cifar10")
+    params = [space.cost(path).params for path in truth]
+    by_params = ranking_metrics(params, list(truth.values()))["kendall_tau"]
+    plots.save_table(
+        options.out / "fewshot.csv", {name: [row[name] for row in results] for name in results[0]}
+    )
+    rows = defaultdict[str, list[dict[str, Any]]](list)
+    for row in results:
+        rows[row["method"]].append(row)
+    taus = {method: [row["tau"] for row in found] for method, found in rows.items()}
+    plots.save(plots.tau_of_methods(taus, {"parameters": by_params}), options.out / "fewshot.png")
+    print(f"{'':20}{'tau':>16}{'found, %':>18}{'s per run':>12}")
+    for method, found in rows.items():
+        columns = [np.array([row[name] for row in found]) for name in ("tau", "found", "seconds")]
+        tau, accuracy, seconds = columns
+        print(
+            f"{method:20}{tau.mean():+9.3f} ± {tau.std():.3f}{accuracy.mean():11.2f} ± {accuracy.std():.2f}{seconds.mean():12.0f}"
+        )
+    print(f"{'parameters alone':20}{by_params:+9.3f}; the best of all has {max(truth.values()):.2f} %")
+
+
+if __name__ == "__main__":
+    main()
