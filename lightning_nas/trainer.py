@@ -499,7 +499,9 @@ class NASTrainer(Trainer):
         }
         with quiet():
             trainer = Trainer(default_root_dir=self.default_root_dir, **self._flags | own)
-        trainer.fit(module, datamodule=data)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You passed in a `val_dataloader`")
+            trainer.fit(module, datamodule=data)
 
     @property
     def _ranking(self) -> Ranking:

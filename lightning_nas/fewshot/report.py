@@ -39,7 +39,7 @@ def report(root: Node, title: str, truth: Mapping[Architecture, float], folder: 
         table["mean"] = [_rounded(found.mean()) if len(found) else "" for found in truths]
         table["of the best 1 %"] = [int((found >= threshold).sum()) for found in truths]
         texts = [
-            f"{text}, best {best} %, {top} of the best 1 %"
+            f"{text}, best {best:.2f} %, {top} of the best 1 %" if best else text
             for text, best, top in zip(texts, table["best"], table["of the best 1 %"], strict=True)
         ]
         if all(len(found) for found in truths):

@@ -95,7 +95,7 @@ def truth_of_leaves(truths: Sequence[ArrayLike], best: float) -> Figure:
     margin = max(0.05 * (everything.max() - low), 0.1)
     axes.set_ylim(low - margin, everything.max() + margin)
     style.tidy(axes, "ground truth of the leaves", "leaf, and number of its paths", "accuracy (%)")
-    axes.legend(fontsize=style.TICK_SIZE, frameon=False, loc="lower right")
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False, loc="lower left")
     return figure
 
 

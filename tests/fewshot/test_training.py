@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,28 @@ def test_an_interrupted_training_continues_bit_for_bit(tmp_path: Path) -> None:
     seen = {}
     fit(tmp_path / "straight", Watch(seen))
     assert seen == {}
+
+
+class Preempt(Watch):
+    """The cluster takes the machine away at that step."""
+
+    def __deepcopy__(self, memo: object) -> "Preempt":
+        return Preempt(self.seen, self.fail)
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if self.fail == (Path(trainer.default_root_dir).name, trainer.global_step):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_job_finds_out_that_a_leaf_was_preempted(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path / "run", Preempt({}, ("leaf-1", 2)))
+    assert end.value.code == 128 + signal.SIGTERM
+    assert (tmp_path / "run" / "preempted").is_file()
+    assert not (tmp_path / "run" / "leaf-2").exists()
+    fit(tmp_path / "run")
+    fit(tmp_path / "straight")
+    assert_same(weights(tmp_path / "run", 1), weights(tmp_path / "straight", 1))
 
 
 def test_a_leaf_alone_is_what_it_is_among_all(tmp_path: Path) -> None:
