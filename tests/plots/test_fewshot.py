@@ -32,6 +32,6 @@ def test_leaves_over_epochs_with_and_without_ground_truth() -> None:
     curves = {0: ([1, 2], [10.0, 20.0]), 3: ([1], [12.0])}
     figure = plots.leaves_over_epochs(curves, curves)
     assert [axes.get_title() for axes in figure.axes] == ["validation accuracy", "path ranked first"]
-    assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[1, 2], [1]]
+    assert [np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines] == [[1, 2], [1]]
     assert [line.get_label() for line in figure.axes[1].lines] == ["leaf 0", "leaf 3"]
     assert len(plots.leaves_over_epochs(curves, {}).axes) == 1
