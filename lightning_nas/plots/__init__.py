@@ -35,8 +35,8 @@ from lightning_nas.plots.training import (
 from lightning_nas.plots.visits import choice_visits, operations_over_epochs
 
 __all__ = [
-    "Sketch",
     "Branch",
+    "Sketch",
     "accuracy_over_epochs",
     "best_architectures",
     "best_so_far",
