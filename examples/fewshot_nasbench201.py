@@ -115,10 +115,11 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--data", default="datasets", help="where the published files of CIFAR-10 are")
     parser.add_argument("--out", type=Path, default=Path("runs/fewshot_nasbench201"))
     parser.add_argument("--epochs", type=int, help="of every leaf, an eighth of all; 10, or 1 with --quick")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, help="3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="digits and tiny supernets")
     options = parser.parse_args(args)
     options.epochs = options.epochs or (1 if options.quick else 10)
+    options.seeds = options.seeds or (1 if options.quick else 3)
     if options.quick:
         torch.set_num_threads(1)  # the networks are too small to share
     grid = [(method, seed) for seed in range(options.seeds) for method in METHODS]

@@ -32,7 +32,7 @@ def report(root: Node, title: str, truth: Mapping[Architecture, float], folder: 
     }
     texts = [f"leaf {number}: {leaf.size:,} paths" for number, leaf in enumerate(leaves)]
     if truth:
-        truths = truth_of(leaves, truth)
+        truths = _truth_of(leaves, truth)
         everything = np.concatenate(truths)
         threshold = np.sort(everything)[-max(1, int(TOP * len(everything)))]
         table["best"] = [_rounded(found.max()) if len(found) else "" for found in truths]
@@ -51,7 +51,7 @@ def report(root: Node, title: str, truth: Mapping[Architecture, float], folder: 
     plots.save_table(folder / "leaves.csv", table)
 
 
-def truth_of(leaves: list[SearchSpace], truth: Mapping[Architecture, float]) -> list[NDArray[np.float64]]:
+def _truth_of(leaves: list[SearchSpace], truth: Mapping[Architecture, float]) -> list[NDArray[np.float64]]:
     """For every leaf the ground truth that is known of its paths."""
     return [np.array([value for path, value in truth.items() if leaf.is_valid(path)]) for leaf in leaves]
 
@@ -63,13 +63,13 @@ def _rounded(value: float) -> float:
 def _kept(leaf: SearchSpace, whole: SearchSpace) -> str:
     """The decisions at which a leaf has fewer choices, and which."""
     return "; ".join(
-        f"{decision}: {choice_text(leaf, decision, kept)}"
+        f"{decision}: {_choice_text(leaf, decision, kept)}"
         for decision, (kept, known) in enumerate(zip(leaf.choices, whole.choices, strict=True))
         if kept != known
     )
 
 
-def choice_text(space: SearchSpace, decision: int, choices: tuple[int, ...]) -> str:
+def _choice_text(space: SearchSpace, decision: int, choices: tuple[int, ...]) -> str:
     """What some choices of a decision are called."""
     names = space.choice_names[decision]
     return ", ".join(str(choice) if names is None else names[choice] for choice in choices)
@@ -80,7 +80,7 @@ def _branch(node: Node, text: str, leaves: Iterator[str]) -> plots.Branch:
     if node.division is None or node.decision is None:
         return plots.Branch(text, (plots.Branch(next(leaves)),))
     texts = [
-        f"{node.decision}: {choice_text(node.space, node.decision, group)}" for group in node.division.groups
+        f"{node.decision}: {_choice_text(node.space, node.decision, group)}" for group in node.division.groups
     ]
     pairs = zip(node.children, texts, strict=True)
     return plots.Branch(text, tuple(_branch(child, below, leaves) for child, below in pairs))

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from lightning_nas.errors import NASError
 from lightning_nas.fewshot.metrics import Division, Fork, SplitMetric, Subject
-from lightning_nas.spaces import Path, RestrictedSpace, SearchSpace
+from lightning_nas.spaces import RestrictedSpace, SearchSpace
 from lightning_nas.spaces.base import Choices
 
 
@@ -95,17 +95,6 @@ class Node:
             yield self
         for child in self.children:
             yield from child._leaves()
-
-    def leaf_of(self, path: Path) -> int:
-        """The number of the leaf that has a path.
-
-        Raises:
-            NASError: None has it.
-        """
-        for number, leaf in enumerate(self.leaves):
-            if leaf.space.is_valid(path):
-                return number
-        raise NASError(f"path {path} is in none of the {len(self.leaves)} leaves")
 
 
 def split(subject: Subject, metric: SplitMetric, plan: Plan) -> Node:
