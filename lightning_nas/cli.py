@@ -59,9 +59,8 @@ class NASCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, and which of their arguments are built from the configuration."""
-        own = ("groundtruth", "learn", "retrain", "search")
-        own = ("groundtruth", "retrain", "search", "split")
-        own = ("groundtruth", "retrain", "search", "split", "fit_fewshot", "validate_fewshot")
+        few = ("split", "fit_fewshot", "validate_fewshot")
+        own = ("groundtruth", "learn", "retrain", "search", *few)
         return LightningCLI.subcommands() | {verb: {"model", "datamodule"} for verb in own}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_nas import checkpoint, groundtruth, retraining
 from lightning_nas import checkpoint, fewshot, groundtruth, retraining
 from lightning_nas.callbacks import (
     DataWait,

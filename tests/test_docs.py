@@ -155,8 +155,6 @@ def test_commands_of_the_page_on_estimates_are_understood(
         ("recipes", ["fit", "fit", *(["fit", "search", "retrain"] * 2)]),
         ("compile", ["fit"]),
         ("differentiable", ["learn", "retrain", "learn", "learn", "learn"]),
-        ("recipes", ["fit", "fit", "fit", "search", "retrain"]),
-        ("compile", ["fit"]),
         ("few-shot", ["split", "fit_fewshot", "validate_fewshot"]),
     ],
 )

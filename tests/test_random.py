@@ -35,7 +35,7 @@ def test_global_streams_are_left_alone() -> None:
 
 
 def test_streams_are_never_renumbered() -> None:
-    names = "PATH ORDER AUGMENT SPLIT PROBE SUBSET NETWORK BAG ACCEPT KMEANS PROJECTION POPULATION IMPORTANCE CLUSTER COMPRESS SEARCH EXAMPLE TRICKS LATENCY NOISE GUMBEL"
+    names = "PATH ORDER AUGMENT SPLIT PROBE SUBSET NETWORK BAG ACCEPT KMEANS PROJECTION POPULATION IMPORTANCE CLUSTER COMPRESS SEARCH EXAMPLE TRICKS LATENCY NOISE GUMBEL SPLITTING LEAF"
     assert {stream.name: int(stream) for stream in Stream} == {
         name: i for i, name in enumerate(names.split())
     }

@@ -54,7 +54,6 @@ class Ranking(Callback):
         probe_size: Validation images on which densities are measured, those of all paths of the space; 0 measures none.
         by_batches: ``validate`` also keeps what the first 1, 2, 4, ... batches alone and all of them say of every
             path, as ``scores/batches_0001.csv`` and so on.
-        probe_size: Validation images on which densities are measured; 0 measures none.
     """
 
     def __init__(
@@ -209,12 +208,6 @@ class Ranking(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         measurable = self.probe_size and 2 <= module.space.size <= ENUMERABLE
         if not measurable or not isinstance(data, ImageDataModule):
-        if not self.probe_size or not 2 <= module.space.size <= ENUMERABLE or not isinstance(data, ImageDataModule):
-        if (
-            not self.probe_size
-            or not 2 <= module.space.size <= ENUMERABLE
-            or not isinstance(data, ImageDataModule)
-        ):
             return None
         # Seed 0 and not the run's: two runs are compared on the same images.
         probe = probe_indices(data.num_val, self.probe_size, seed=0, key="ranking.probe_size")

@@ -58,13 +58,6 @@ def validate(root: Path, ranking: Ranking, space: Any = SPACE, verb: str = "vali
     return module
 
 
-def test_densities_can_be_left_out(tmp_path: Path, table: str) -> None:
-    validate(tmp_path, Ranking(table, probe_size=0))
-    assert not (tmp_path / "density.csv").exists()
-    report = json.loads((tmp_path / "ranking.json").read_text())
-    assert [key for key in report if key != "evaluation"] == KEYS[:-3]
-
-
 def test_validate_writes_the_ranking(tmp_path: Path, table: str) -> None:
     module = validate(tmp_path, Ranking(table, probe_size=16))
     scores = module.evaluator.scores()
