@@ -457,9 +457,12 @@ class NASTrainer(Trainer):
     def _retrain_winners(
         self, few: fewshot.FewShot, rows: list[dict[str, Any]], truth: dict[Architecture, float]
     ) -> None:
-        settings = retraining.Retraining(
-            few.module, few.data, NO_TRICKS, None, truth, few.seed, self._for_one_network
-        )
+        def make_trainer(root: Path, callbacks: Sequence[Callback]) -> Trainer:
+            # The configuration in the run directory stays that of the leaves.
+            kept = [copy.deepcopy(callback) for callback in self._given if _suits_one_network(callback)]
+            return _trainer(root, copy.deepcopy(self._logger), [*kept, *callbacks], self._flags)
+
+        settings = retraining.Retraining(few.module, few.data, NO_TRICKS, None, truth, few.seed, make_trainer)
         for row in rows:
             folder = few.leaves.folder(few.root, row["leaf"]) / "retrain"
             result = retraining.continued(settings, few.leaves.space.decode(row["arch"]), folder)
