@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lightning_nas.errors import NASError
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -35,3 +37,21 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, path: Path) -> None:
+    """Refuses a folder in which nothing can be written, before hours of work are to be written there; makes it otherwise.
+
+    Args:
+        folder: The folder.
+        path: What a user gave as ``out``: the folder, or a file in it.
+
+    Raises:
+        NASError: Nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise NASError(f"out is {str(path)!r}, where nothing can be written: {error.strerror}") from error

@@ -18,7 +18,7 @@ from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.files import written_whole
-from lightning_nas.loggers import quiet
+from lightning_nas.loggers import UNHEARD, quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.ranking import TableRow, write_table
 from lightning_nas.spaces import Path as Architecture
@@ -113,13 +113,7 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         standalone = module.standalone(network.path)
-    own = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "limit_val_batches": 0,
-    }
+    own = UNHEARD | {"enable_progress_bar": False, "limit_val_batches": 0}
     own_data = data.with_seed(seed)
     with quiet(), one_thread():
         trainer = Trainer(**flags | own)

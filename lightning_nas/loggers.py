@@ -7,9 +7,13 @@ in between would lose the row for good.
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from lightning import Trainer
 from matplotlib.figure import Figure
+
+UNHEARD: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+"""Flags of a Trainer within another, whose metrics and checkpoints are nobody's but those of the work it does."""
 
 
 @contextmanager

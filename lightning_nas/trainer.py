@@ -41,7 +41,7 @@ from lightning_nas.differentiable import (
 from lightning_nas.errors import NASError
 from lightning_nas.latency import LatencyTable
 from lightning_nas.launch import PathDDPStrategy
-from lightning_nas.loggers import quiet
+from lightning_nas.loggers import UNHEARD, quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
 from lightning_nas.ranking import TabularBenchmark
@@ -193,12 +193,7 @@ class NASTrainer(Trainer):
         if transfer:
             load_transferred(model, ckpt_path)
             ckpt_path = None
-        own = {
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-        }
+        own = UNHEARD | {"enable_progress_bar": False}
         with quiet():
             trainer = Trainer(default_root_dir=self.default_root_dir, callbacks=[search], **self._flags | own)
         if trainer.limit_val_batches == 0:
@@ -491,14 +486,7 @@ class NASTrainer(Trainer):
         return _trainer(root, copy.deepcopy(self._logger), [*kept, *callbacks], self._flags)
 
     def _train_mixture(self, module: fewshot.MixtureModule, data: ImageDataModule, epochs: int) -> None:
-        own = {
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "max_epochs": epochs,
-            "limit_val_batches": 0,
-            "num_sanity_val_steps": 0,
-        }
+        own = UNHEARD | {"max_epochs": epochs, "limit_val_batches": 0, "num_sanity_val_steps": 0}
         with quiet():
             trainer = Trainer(default_root_dir=self.default_root_dir, **self._flags | own)
         with warnings.catch_warnings():

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_nas.files import written_whole
+from lightning_nas.errors import NASError
+from lightning_nas.files import require_writable, written_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -35,3 +36,13 @@ def test_files_are_as_readable_as_any(tmp_path: Path) -> None:
         temporary.write_text("")
     (tmp_path / "b").write_text("")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b", tmp_path / "a" / "b" / "table.json")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        NASError, match=r"^out is '.*table\.json', where nothing can be written: Not a directory$"
+    ):
+        require_writable(tmp_path / "file" / "b", tmp_path / "file" / "b" / "table.json")

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import torch
 
 from lightning_nas.data.augment import statistics_of_counts
-from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.base import stratified_order
 from lightning_nas.data.beton import MANIFEST, BetonFile, Manifest, Mode
 from lightning_nas.data.beton_writer import Encoding, readable, write_beton
 from lightning_nas.data.decoded import usable_cores
 from lightning_nas.data.folders import ImageFolders, LabelledFiles, held_out
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 
 
 def convert(
@@ -50,7 +50,7 @@ def convert(
         NASError: A folder is not as described, an image cannot be read, an option is out of range, no space is left, or
             out holds another conversion.
     """
-    check_at_least(1, quality=quality, max_side=1 if max_side is None else max_side, workers=workers or 1)
+    require_at_least(1, quality=quality, max_side=1 if max_side is None else max_side, workers=workers or 1)
     if quality > 100:
         raise NASError(f"quality is {quality}, but must be at most 100.")
     if not 0 <= compressed <= 1:

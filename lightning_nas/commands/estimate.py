@@ -19,10 +19,10 @@ from tqdm import tqdm
 from lightning_nas import checkpoint, plots
 from lightning_nas.architecture import sketch
 from lightning_nas.data import ImageDataModule
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.evaluation import PartialScores, select_paths
 from lightning_nas.evaluation.selection import PathSelection
-from lightning_nas.files import written_whole
+from lightning_nas.files import require_writable, written_whole
 from lightning_nas.latency import Device
 from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.ranking.mutation import MutationBias
@@ -154,9 +154,7 @@ def _require(
     ckpt_path: Path | None,
     **counts: int,
 ) -> None:
-    for name, value in {"workers": workers, **counts}.items():
-        if value < 1:
-            raise NASError(f"{name} is {value}: valid are numbers from 1")
+    require_at_least(1, workers=workers, **counts)
     if not seeds or min(seeds) < 0:
         raise NASError(f"seeds is {list(seeds)}: valid is at least one number from 0")
     if ckpt_path is not None and len(seeds) > 1:
@@ -179,6 +177,7 @@ def _require_free(out: Path) -> None:
         raise NASError(
             f"out is {str(out)!r}, which holds estimates.csv: choose another, or remove it to estimate anew"
         )
+    require_writable(out, out)
 
 
 def _voters(names: Sequence[str], experts: Sequence[str] | None) -> list[str]:

@@ -1,7 +1,6 @@
 """``lightning-nas latency``: what the networks of a space take on this device."""
 
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from lightning_nas import plots
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
+from lightning_nas.files import require_writable
 from lightning_nas.latency import (
     Clock,
     Conditions,
@@ -96,12 +96,7 @@ def _require_free(out: Path) -> None:
         raise NASError(f"out is {str(out)!r}: a table of latencies is a .json file")
     if out.exists():
         raise NASError(f"out is {str(out)!r}, which exists: choose another, or remove it to measure anew")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise NASError(f"out is {str(out)!r}, where nothing can be written: {error.strerror}") from error
+    require_writable(out.parent, out)
 
 
 def _draw(

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.files import written_whole
 from lightning_nas.launch import Job, script, seconds
 
@@ -104,16 +104,14 @@ def submit(
 
 def _tasks(gpus_per_node: int, tasks_per_node: int | None) -> int:
     """Ranks on every node."""
-    if gpus_per_node < 0:
-        raise NASError(f"gpus_per_node is {gpus_per_node}, but must be at least 0")
+    require_at_least(0, gpus_per_node=gpus_per_node)
     if gpus_per_node and tasks_per_node not in (None, gpus_per_node):
         raise NASError(
             f"tasks_per_node is {tasks_per_node}, but every rank has one GPU and gpus_per_node is {gpus_per_node}: leave it out"
         )
     if tasks_per_node is None:
         return gpus_per_node or 1
-    if tasks_per_node < 1:
-        raise NASError(f"tasks_per_node is {tasks_per_node}, but must be at least 1")
+    require_at_least(1, tasks_per_node=tasks_per_node)
     return tasks_per_node
 
 
@@ -133,9 +131,7 @@ def _check(command: Sequence[str], time: str, notice: int, **numbers: int) -> No
         )
     if command[0] not in VERBS:
         raise NASError(f"submit cannot run {command[0]!r}: valid are {', '.join(VERBS)}")
-    for name, value in numbers.items():
-        if value < 1:
-            raise NASError(f"{name} is {value}, but must be at least 1")
+    require_at_least(1, **numbers)
     if not 0 < notice < seconds(time):
         raise NASError(
             f"notice is {notice} seconds, but must be at least 1 and shorter than time, which is {time}"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 
 CROP_ATTEMPTS = 10
 CROP_RATIOS = 3 / 4, 4 / 3
@@ -64,9 +64,7 @@ class Augmentation:
             raise NASError(
                 f"area is {list(self.area)}, but must be two parts of an image, the smaller first, above 0 and up to 1."
             )
-        for name, value in (("crop_padding", self.padding), ("cutout", self.cutout)):
-            if value < 0:
-                raise NASError(f"{name} is {value}, but must be at least 0.")
+        require_at_least(0, crop_padding=self.padding, cutout=self.cutout)
 
     def draw(self, num_images: int, image_size: int, rng: np.random.Generator) -> Draws:
         """Draws for the images of a batch.

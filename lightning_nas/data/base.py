@@ -15,23 +15,8 @@ from torch import Tensor
 from lightning_nas.data.loader import EvaluationLoader, TrainingLoader
 from lightning_nas.data.order import BalancedOrder, EpochOrder
 from lightning_nas.data.source import Batch, ImageSource
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.random import Stream, generator, resolve_seed
-
-
-def check_at_least(minimum: int, **values: int) -> None:
-    """Checks arguments that have a smallest sensible value.
-
-    Args:
-        minimum: The smallest valid value.
-        values: The arguments by name.
-
-    Raises:
-        NASError: If one of them is smaller.
-    """
-    for name, value in values.items():
-        if value < minimum:
-            raise NASError(f"{name} is {value}, but must be at least {minimum}.")
 
 
 def stratified_order(labels: Tensor, split_seed: int) -> Tensor:
@@ -116,8 +101,8 @@ class ImageDataModule(LightningDataModule, ABC):
             NASError: If a batch size is below 1 or the seed is negative.
         """
         super().__init__()
-        check_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
-        check_at_least(0, seed=0 if seed is None else seed)
+        require_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        require_at_least(0, seed=0 if seed is None else seed)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.balanced = balanced

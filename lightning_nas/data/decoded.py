@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from lightning_nas.data.augment import Augmentation, Draws, centre_boxes, crop, crop_boxes, flip, normalise
-from lightning_nas.data.base import ImageDataModule, check_at_least
+from lightning_nas.data.base import ImageDataModule
 from lightning_nas.data.source import ImageSource, Request
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 
 Pixels = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.int64]
@@ -180,8 +180,8 @@ class DecodedDataModule(ImageDataModule):
             NASError: If an argument is out of range.
         """
         super().__init__(batch_size, eval_batch_size, balanced, seed)
-        check_at_least(1, image_size=image_size, workers=1 if workers is None else workers)
-        check_at_least(0, batches_ahead=batches_ahead, split_seed=split_seed)
+        require_at_least(1, image_size=image_size, workers=1 if workers is None else workers)
+        require_at_least(0, batches_ahead=batches_ahead, split_seed=split_seed)
         if not 0 < centre <= 1:
             raise NASError(
                 f"centre is {centre}, but must be a part of the shorter side, above 0 and up to 1."

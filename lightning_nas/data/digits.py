@@ -3,9 +3,9 @@
 import torch
 from sklearn.datasets import load_digits
 
-from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.base import stratified_order
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 
 NUM_DIGITS = 1797
 
@@ -60,7 +60,7 @@ class DigitsDataModule(ResidentDataModule):
             NASError: If a size is below 1, a split would be empty, or a batch exceeds the training split.
         """
         super().__init__(batch_size, eval_batch_size, crop_padding, flip, cutout, balanced, split_seed, seed)
-        check_at_least(1, train_size=train_size, val_size=val_size)
+        require_at_least(1, train_size=train_size, val_size=val_size)
         if train_size + val_size >= NUM_DIGITS:
             raise NASError(
                 f"train_size + val_size is {train_size} + {val_size}, but must be at most {NUM_DIGITS - 1} to leave "

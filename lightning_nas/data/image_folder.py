@@ -15,10 +15,10 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.base import stratified_order
 from lightning_nas.data.folders import ImageFolders, held_out, read_rgb
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.files import written_whole
 
 
@@ -95,7 +95,7 @@ class ImageFolderDataModule(ResidentDataModule):
             NASError: If an argument is out of range, the folders are not as described, or a split is empty.
         """
         super().__init__(batch_size, eval_batch_size, crop_padding, flip, cutout, balanced, split_seed, seed)
-        check_at_least(1, image_size=image_size)
+        require_at_least(1, image_size=image_size)
         self.root = Path(root).expanduser().resolve()
         self._folders = ImageFolders.list(self.root)
         self.classes = self._folders.classes

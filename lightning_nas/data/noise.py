@@ -2,8 +2,8 @@
 
 import torch
 
-from lightning_nas.data.base import check_at_least
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
+from lightning_nas.errors import require_at_least
 from lightning_nas.random import Stream, generator
 
 GREY, SPREAD = 127.5, 40.0
@@ -52,8 +52,8 @@ class NoiseDataModule(ResidentDataModule):
             NASError: If a size is below 1.
         """
         super().__init__(batch_size, eval_batch_size, 0, False, 0, balanced, split_seed, seed)
-        check_at_least(1, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
-        check_at_least(1, train_size=train_size, val_size=val_size)
+        require_at_least(1, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        require_at_least(1, train_size=train_size, val_size=val_size)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.image_size = image_size

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_nas.data.augment import Augmentation, channel_statistics, flip, normalise, windows
-from lightning_nas.data.base import ImageDataModule, Splits, check_at_least
+from lightning_nas.data.base import ImageDataModule, Splits
 from lightning_nas.data.source import Batch, ImageSource, Request
+from lightning_nas.errors import require_at_least
 
 
 class ImageSet(ImageSource):
@@ -98,7 +99,7 @@ class ResidentDataModule(ImageDataModule):
             NASError: If an argument is below its smallest valid value.
         """
         super().__init__(batch_size, eval_batch_size, balanced, seed)
-        check_at_least(0, split_seed=split_seed)
+        require_at_least(0, split_seed=split_seed)
         self.augmentation = Augmentation(padding=crop_padding, flip=flip, cutout=cutout)
         self.split_seed = split_seed
 

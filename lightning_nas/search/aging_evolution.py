@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_nas.errors import NASError
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.errors import NASError, require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
 
@@ -33,7 +33,7 @@ class AgingEvolution(SearchAlgorithm):
     """
 
     def __init__(self, evaluations: int = 1000, population_size: int = 50, sample_size: int = 10) -> None:
-        require_at_least(1, population_size=population_size, sample_size=sample_size)
+        require_at_least(1, "algorithm", population_size=population_size, sample_size=sample_size)
         if evaluations < population_size:
             raise NASError(
                 f"algorithm.evaluations is {evaluations}, but algorithm.population_size alone is {population_size}"

@@ -110,17 +110,6 @@ class SearchAlgorithm(ABC):
         return taken
 
 
-def require_at_least(minimum: int, **values: int) -> None:
-    """Refuses a number that is too small.
-
-    Raises:
-        NASError: One of the values, which are given by name, is below the minimum.
-    """
-    for name, value in values.items():
-        if value < minimum:
-            raise NASError(f"algorithm.{name} is {value}: valid are numbers from {minimum}")
-
-
 def require_probability(**values: float) -> None:
     """Refuses what is no probability of anything happening.
 

@@ -6,9 +6,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.evaluation.selection import ENUMERABLE
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
 
@@ -66,9 +66,9 @@ class Boltzmann(SearchAlgorithm):
         decay: float = 0.9,
         sharpness: float = 100.0,
     ) -> None:
-        require_at_least(1, num_rescored=num_rescored)
+        require_at_least(1, "algorithm", num_rescored=num_rescored)
         if evaluations is not None:
-            require_at_least(1, evaluations=evaluations)
+            require_at_least(1, "algorithm", evaluations=evaluations)
         if not 0 <= decay < 1:
             raise NASError(f"algorithm.decay is {decay}: valid are numbers from 0 to below 1")
         if sharpness <= 0:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lightning_nas.errors import NASError
-from lightning_nas.search.algorithm import require_at_least, require_probability
+from lightning_nas.errors import NASError, require_at_least
+from lightning_nas.search.algorithm import require_probability
 from lightning_nas.search.generations import GenerationalSearch
 from lightning_nas.spaces import Path
 
@@ -45,8 +45,8 @@ class Evolution(GenerationalSearch):
         mutation_probability: float = 0.1,
     ) -> None:
         super().__init__(population_size, generations)
-        require_at_least(1, population_size=population_size, num_parents=num_parents)
-        require_at_least(0, num_mutations=num_mutations, num_crossovers=num_crossovers)
+        require_at_least(1, "algorithm", population_size=population_size, num_parents=num_parents)
+        require_at_least(0, "algorithm", num_mutations=num_mutations, num_crossovers=num_crossovers)
         if num_mutations + num_crossovers > population_size:
             raise NASError(
                 f"algorithm.num_mutations {num_mutations} and algorithm.num_crossovers {num_crossovers} are more "

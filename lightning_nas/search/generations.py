@@ -4,7 +4,8 @@ from abc import abstractmethod
 
 import numpy as np
 
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.errors import require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.spaces import Path
 
@@ -21,7 +22,7 @@ class GenerationalSearch(SearchAlgorithm):
     """
 
     def __init__(self, population_size: int, generations: int) -> None:
-        require_at_least(0, generations=generations)
+        require_at_least(0, "algorithm", generations=generations)
         self.population_size = population_size
         self.generations = generations
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightning_nas.errors import NASError
-from lightning_nas.search.algorithm import require_at_least, require_probability
+from lightning_nas.errors import NASError, require_at_least
+from lightning_nas.search.algorithm import require_probability
 from lightning_nas.search.constraints import FeasibleSpace
 from lightning_nas.search.generations import GenerationalSearch
 from lightning_nas.spaces import Path
@@ -44,7 +44,7 @@ class NSGA2(GenerationalSearch):
         mutation_probability: float = 0.1,
     ) -> None:
         super().__init__(population_size, generations)
-        require_at_least(2, population_size=population_size)
+        require_at_least(2, "algorithm", population_size=population_size)
         require_probability(mutation_probability=mutation_probability)
         self.cost: CostName = cost
         self.mutation_probability = mutation_probability

@@ -1,6 +1,7 @@
 """Random paths."""
 
-from lightning_nas.search.algorithm import SearchAlgorithm, require_at_least
+from lightning_nas.errors import require_at_least
+from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.spaces import Path
 
 
@@ -12,7 +13,7 @@ class RandomSearch(SearchAlgorithm):
     """
 
     def __init__(self, evaluations: int = 1000) -> None:
-        require_at_least(1, evaluations=evaluations)
+        require_at_least(1, "algorithm", evaluations=evaluations)
         self.evaluations = evaluations
 
     @property

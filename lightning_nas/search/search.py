@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lightning_nas import checkpoint
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
+from lightning_nas.files import require_writable
 from lightning_nas.module import SupernetModule, require_supernet
 from lightning_nas.search.algorithm import SearchAlgorithm
 from lightning_nas.search.constraints import Constraint, FeasibleSpace
@@ -83,7 +83,7 @@ class Search(Callback):
             "recalibrate": recalibrate,
             "shifting": None if shifting is None else dict(vars(shifting)),
         }
-        _require_writable(folder)
+        require_writable(folder, folder)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Searches."""
@@ -192,12 +192,3 @@ class Search(Callback):
 
 def _with_source(constraint: Constraint) -> str:
     return f"{constraint} ({constraint.source})" if constraint.source else str(constraint)
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise NASError(f"out is {str(folder)!r}, where nothing can be written: {error.strerror}") from error

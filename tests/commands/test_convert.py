@@ -153,9 +153,9 @@ def test_a_class_without_readable_images(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quality": 0}, r"^quality is 0, but must be at least 1\.$"),
+        ({"quality": 0}, r"^quality is 0: valid are numbers from 1$"),
         ({"quality": 101}, r"^quality is 101, but must be at most 100\.$"),
-        ({"max_side": 0}, r"^max_side is 0, but must be at least 1\.$"),
+        ({"max_side": 0}, r"^max_side is 0: valid are numbers from 1$"),
         ({"compressed": 1.5}, r"^compressed is 1\.5, but must be between 0 and 1\.$"),
         ({"val_fraction": 0.001}, r"^val_fraction is 0\.001, which leaves no image of 60 for validation\.$"),
         ({"data": Path("/missing")}, r"^data is /missing, but must be a folder with train/<class>/\*"),

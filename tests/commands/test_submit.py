@@ -112,11 +112,11 @@ def test_sbatch_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (FIT, {"time": "1 day"}, "time is '1 day', but must be"),
         (FIT, {"time": "2"}, "notice is 120 seconds, but must be .* shorter than time, which is 2"),
         (FIT, {"notice": 0}, "notice is 0 seconds"),
-        (FIT, {"nodes": 0}, "nodes is 0, but must be at least 1"),
-        (FIT, {"cpus_per_task": 0}, "cpus_per_task is 0, but must be at least 1"),
-        (FIT, {"gpus_per_node": -1}, "gpus_per_node is -1, but must be at least 0"),
+        (FIT, {"nodes": 0}, "nodes is 0: valid are numbers from 1"),
+        (FIT, {"cpus_per_task": 0}, "cpus_per_task is 0: valid are numbers from 1"),
+        (FIT, {"gpus_per_node": -1}, "gpus_per_node is -1: valid are numbers from 0"),
         (FIT, {"gpus_per_node": 2, "tasks_per_node": 4}, "tasks_per_node is 4, but every rank has one GPU"),
-        (FIT, {"gpus_per_node": 0, "tasks_per_node": 0}, "tasks_per_node is 0, but must be at least 1"),
+        (FIT, {"gpus_per_node": 0, "tasks_per_node": 0}, "tasks_per_node is 0: valid are numbers from 1"),
     ],
 )
 def test_what_cannot_work_is_refused(command: list[str], options: dict[str, Any], message: str) -> None:

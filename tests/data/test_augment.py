@@ -190,8 +190,8 @@ def test_draws_are_shared_row_by_row() -> None:
         ),
         ({"area": (0, 1)}, r"^area is \[0, 1\], but"),
         ({"area": (0.5, 1.1)}, r"^area is "),
-        ({"padding": -1}, r"^crop_padding is -1, but must be at least 0\.$"),
-        ({"cutout": -2}, r"^cutout is -2, but must be at least 0\.$"),
+        ({"padding": -1}, r"^crop_padding is -1: valid are numbers from 0$"),
+        ({"cutout": -2}, r"^cutout is -2: valid are numbers from 0$"),
     ],
 )
 def test_numbers_out_of_range(wrong: dict[str, Any], sentence: str) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from lightning_nas.data.base import check_at_least, stratified_order
+from lightning_nas.data.base import stratified_order
 from lightning_nas.data.digits import DigitsDataModule
 from lightning_nas.data.loader import TrainingBatch
 from lightning_nas.errors import NASError
@@ -167,12 +167,6 @@ def test_an_evaluated_split_has_a_whole_batch() -> None:
         NASError, match=r"^eval_batch_size is 51, .* validation split has 50 images; .* at most 50"
     ):
         DigitsDataModule(val_size=50, eval_batch_size=51).setup("validate")
-
-
-def test_smallest_values() -> None:
-    check_at_least(1, batch_size=1)
-    with pytest.raises(NASError, match=r"^batch_size is 0, but must be at least 1\.$"):
-        check_at_least(1, batch_size=0)
 
 
 @pytest.mark.filterwarnings("ignore:You requested to overfit")

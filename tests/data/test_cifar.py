@@ -239,10 +239,10 @@ def test_pickles_of_another_form(
         ({"val_fraction": 1.0}, r"^val_fraction is 1\.0, but must be between 0 and 1, both excluded\.$"),
         ({"val_fraction": 0.001}, r"^val_fraction is 0\.001, which leaves no image of 200 for validation\.$"),
         ({"batch_size": 151}, r"^batch_size is 151, but must be at most 150, all training images\.$"),
-        ({"eval_batch_size": 0}, r"^eval_batch_size is 0, but must be at least 1\.$"),
-        ({"crop_padding": -1}, r"^crop_padding is -1, but must be at least 0\.$"),
-        ({"cutout": -1}, r"^cutout is -1, but must be at least 0\.$"),
-        ({"split_seed": -1}, r"^split_seed is -1, but must be at least 0\.$"),
+        ({"eval_batch_size": 0}, r"^eval_batch_size is 0: valid are numbers from 1$"),
+        ({"crop_padding": -1}, r"^crop_padding is -1: valid are numbers from 0$"),
+        ({"cutout": -1}, r"^cutout is -1: valid are numbers from 0$"),
+        ({"split_seed": -1}, r"^split_seed is -1: valid are numbers from 0$"),
     ],
 )
 def test_wrong_arguments(

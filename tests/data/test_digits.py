@@ -79,15 +79,15 @@ def test_validation_images_are_those_of_the_validation_loader() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_size": 0}, r"^train_size is 0, but must be at least 1\.$"),
-        ({"val_size": -1}, r"^val_size is -1, but must be at least 1\.$"),
+        ({"train_size": 0}, r"^train_size is 0: valid are numbers from 1$"),
+        ({"val_size": -1}, r"^val_size is -1: valid are numbers from 1$"),
         ({"train_size": 1297}, r"^train_size \+ val_size is 1297 \+ 500, but must be at most 1796 "),
-        ({"batch_size": 0}, r"^batch_size is 0, but must be at least 1\.$"),
-        ({"eval_batch_size": 0}, r"^eval_batch_size is 0, but must be at least 1\.$"),
+        ({"batch_size": 0}, r"^batch_size is 0: valid are numbers from 1$"),
+        ({"eval_batch_size": 0}, r"^eval_batch_size is 0: valid are numbers from 1$"),
         ({"batch_size": 301}, r"^batch_size is 301, but must be at most train_size, 300\.$"),
-        ({"crop_padding": -1}, r"^crop_padding is -1, but must be at least 0\.$"),
-        ({"seed": -1}, r"^seed is -1, but must be at least 0\.$"),
-        ({"split_seed": -1}, r"^split_seed is -1, but must be at least 0\.$"),
+        ({"crop_padding": -1}, r"^crop_padding is -1: valid are numbers from 0$"),
+        ({"seed": -1}, r"^seed is -1: valid are numbers from 0$"),
+        ({"split_seed": -1}, r"^split_seed is -1: valid are numbers from 0$"),
     ],
 )
 def test_wrong_arguments(options: dict[str, int], message: str) -> None:

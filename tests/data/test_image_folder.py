@@ -371,8 +371,8 @@ def test_folder_errors(root: Path) -> None:
         ({"val_fraction": 1.0}, r"^val_fraction is 1\.0, but must be between 0 and 1, both excluded\.$"),
         ({"val_fraction": 0.01}, r"^val_fraction is 0\.01, which leaves no image of 20 for validation\.$"),
         ({"val_fraction": 0.99}, r"^val_fraction is 0\.99, which leaves no image of 20 for training\.$"),
-        ({"image_size": 0}, r"^image_size is 0, but must be at least 1\.$"),
-        ({"batch_size": 0}, r"^batch_size is 0, but must be at least 1\.$"),
+        ({"image_size": 0}, r"^image_size is 0: valid are numbers from 1$"),
+        ({"batch_size": 0}, r"^batch_size is 0: valid are numbers from 1$"),
         ({"batch_size": 13}, r"^batch_size is 13, but must be at most 12, all training images\.$"),
     ],
 )

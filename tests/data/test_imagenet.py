@@ -140,9 +140,9 @@ def test_grey_images_become_rgb(tmp_path: Path) -> None:
     [
         ({"centre": 0.0}, r"^centre is 0\.0, but must be a part of the shorter side"),
         ({"centre": 1.1}, r"^centre is 1\.1, but"),
-        ({"workers": 0}, r"^workers is 0, but must be at least 1\.$"),
-        ({"batches_ahead": -1}, r"^batches_ahead is -1, but must be at least 0\.$"),
-        ({"image_size": 0}, r"^image_size is 0, but must be at least 1\.$"),
+        ({"workers": 0}, r"^workers is 0: valid are numbers from 1$"),
+        ({"batches_ahead": -1}, r"^batches_ahead is -1: valid are numbers from 0$"),
+        ({"image_size": 0}, r"^image_size is 0: valid are numbers from 1$"),
         ({"batch_size": 46}, r"^batch_size is 46, but must be at most 45, all training images\.$"),
         ({"val_fraction": 1.0}, r"^val_fraction is 1\.0, but must be between 0 and 1"),
         ({"area": (0.2, 0.1)}, r"^area is \[0\.2, 0\.1\], but must be two parts"),

@@ -163,7 +163,7 @@ def test_images_of_another_size(root: Path) -> None:
         ({"classes": 1001}, r"^classes is 1001, but must be 2 to 1000\.$"),
         ({"val_fraction": 0.0}, r"^val_fraction is 0\.0, but must be between 0 and 1, both excluded\.$"),
         ({"batch_size": 121}, r"^batch_size is 121, but must be at most 120, all training images\.$"),
-        ({"crop_padding": -1}, r"^crop_padding is -1, but must be at least 0\.$"),
+        ({"crop_padding": -1}, r"^crop_padding is -1: valid are numbers from 0$"),
     ],
 )
 def test_wrong_arguments(root: Path, options: dict[str, Any], message: str) -> None:
