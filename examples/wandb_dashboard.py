@@ -81,12 +81,22 @@ SECTIONS: dict[str, list[PanelTypes]] = {
         over_steps("Spread of momentum", "momentum/variance", "momentum/deviation"),
         over_steps("Similarity of gradients", "gradient/similarity"),
         over_steps("Forgetting", "forgetting/mean"),
+        over_steps("Condition number of tangent kernels, decades", "trainability/log10_condition_number"),
         media(
             "Figures",
             *("gradient/variance_over_epochs", "gradient/deviation_over_epochs"),
             *("momentum/variance_over_epochs", "momentum/deviation_over_epochs"),
-            *("gradient/similarity_by_distance", "forgetting/changes"),
+            *("gradient/similarity_by_distance", "forgetting/changes", "trainability/over_epochs"),
         ),
+    ],
+    "learn": [
+        over_epochs("Accuracy of the most probable path, in %", "val/genotype_accuracy"),
+        over_steps("Its true accuracy, in %", "learn/ground_truth"),
+        over_steps("Loss of the alphas", "learn/loss"),
+        over_steps("Entropy of the probabilities, in nats", "learn/entropy"),
+        over_steps("Temperature", "learn/temperature"),
+        over_steps("Settled decisions", "learn/settled"),
+        media("Figures", "learn/figure_genotype", "learn/figure_alphas"),
     ],
     "sampler": [
         over_steps("Entropy of choices", "sampler/entropy"),

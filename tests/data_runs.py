@@ -34,6 +34,7 @@ from lightning_nas.data import (
     ImageFolderDataModule,
     ImageNet16DataModule,
     ImageNetDataModule,
+    NoiseDataModule,
 )
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import DataImportanceSampler, UniformSampler
@@ -107,6 +108,10 @@ def digits(_: Place, **options: Any) -> ImageDataModule:
     return DigitsDataModule(**{"train_size": 44, "val_size": 30, "flip": True, **options})
 
 
+def noise(_: Place, **options: Any) -> ImageDataModule:
+    return NoiseDataModule(**{"image_size": 8, "train_size": 44, "val_size": 30, **options})
+
+
 def image_folder(place: Place, **options: Any) -> ImageDataModule:
     return ImageFolderDataModule(place.images / "cifar10", **{"val_fraction": 0.25, "cutout": 8, **options})
 
@@ -137,7 +142,8 @@ def ffcv_cifar(place: Place, **options: Any) -> ImageDataModule:
 
 
 MODULES: dict[str, Callable[..., ImageDataModule]] = {
-    make.__name__: make for make in (digits, image_folder, cifar, imagenet16, imagenet, ffcv, ffcv_cifar)
+    make.__name__: make
+    for make in (digits, noise, image_folder, cifar, imagenet16, imagenet, ffcv, ffcv_cifar)
 }
 DECODED = ("imagenet", "ffcv", "ffcv_cifar")
 

@@ -127,7 +127,7 @@ def test_diagnoses_are_added_to_the_callbacks_of_other_configs(
     callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
     names = [callback["class_path"].split(".")[-1] for callback in callbacks]
     assert names[:2] == ["CaLR", "SamplingStatistics"]
-    assert names[-2:] == ["GradientSimilarity", "Forgetting"]
+    assert names[-2:] == ["Forgetting", "Trainability"]
 
 
 def test_there_are_configs_of_every_kind() -> None:

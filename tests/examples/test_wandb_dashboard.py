@@ -14,8 +14,8 @@ from lightning_nas.ranking import density_bias, ranking_metrics
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "wandb.md").read_text()
 NAME = re.compile(r"`([a-z_]+/[a-z0-9_]+)`")
-GROUPS = "train|val|test|ranking|sampler|density|time|gradient|momentum|forgetting|data_importance"
-SECTIONS = ["ranking", "val", "train", "sampler", "density", "time"]
+GROUPS = "train|val|test|ranking|sampler|density|time|gradient|momentum|forgetting|data_importance|trainability|learn"
+SECTIONS = ["ranking", "val", "train", "learn", "sampler", "density", "time"]
 BY_EPOCH = ("val/", "test/", "ranking/")
 
 
