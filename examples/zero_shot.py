@@ -4,9 +4,9 @@
     python -m examples.zero_shot --root datasets/cifar10 --benchmark nasbench201.csv --workers 2
 
 Every estimator looks at the same 300 random architectures at their published size, of different classes as Ning et al. compare
-them, with one initialisation and one batch of 64 images of CIFAR-10; the neural tangent kernel at 100, with 50 images. Ning et al. (Evaluating Efficient Performance Estimators of
-Neural Architectures, NeurIPS 2021, App. B) took all 6,466 classes, three initialisations and five batches of 128 images, and
-the mean ground truth of every class.
+them, with one initialisation and one batch of 64 images of CIFAR-10; the neural tangent kernel at 30 others, with 50 images. Ning et al.
+(Evaluating Efficient Performance Estimators of Neural Architectures, NeurIPS 2021, App. B) took all 6,466 classes, three
+initialisations and five batches of 128 images, and the mean ground truth of every class.
 
 The estimating is the verb ``lightning-nas estimate``, whose figures stand in the folder of results. Interrupted, the same call
 continues. ``--quick`` does it in a tiny size on digits: its numbers mean nothing.
@@ -109,7 +109,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny size on digits")
     options = parser.parse_args(args)
     if options.quick:
-        data, number, benchmark = ["--data", "DigitsDataModule"], 12, options.out / "made_up.csv"
+        data, number, benchmark = ["--data", "DigitsDataModule"], 30, options.out / "made_up.csv"
         size = ["--space.channels", "2", "--space.cells", "1"]
         _make_up(benchmark)
     else:
@@ -129,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> None:
     fast = ["--estimators", FAST, "--experts", json.dumps(EXPERTS), *arguments]
     criteria = estimate(options.out, number, fast)
     # A backward pass for every image: it takes longer than all others together, and so sees fewer architectures.
-    few = number // 3
+    few = number // 10
     ntk = estimate(options.out / "ntk", few, ["--estimators", "ntk", *arguments])
     criteria |= {f"{name} (of {few})": ntk[name] for name in ("ntk", "params")}
     table = rows(criteria)
