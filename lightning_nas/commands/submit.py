@@ -16,6 +16,7 @@ from lightning_nas.launch import Job, script, seconds
 
 VERBS = (
     "fit",
+    "learn",
     "validate",
     "test",
     "predict",
@@ -37,6 +38,7 @@ def submit(
     cpus_per_task: int = 4,
     partition: str | None = None,
     notice: int = 120,
+    array: str | None = None,
     sbatch: str = "",
     dry_run: bool = False,
 ) -> None:
@@ -55,6 +57,8 @@ def submit(
         cpus_per_task: Cores of each rank.
         partition: Queue of the cluster; null for its default.
         notice: Seconds before the limit at which the run is told to save itself; longer than one validation takes.
+        array: Leaves that fit_fewshot trains, each as a job of an array, in a format of SLURM: 0-7, or 0-7%2 for two at a
+            time; null for one job.
         sbatch: More options of sbatch, such as ``--sbatch="--account=vision --mem=64G"``.
         dry_run: Print the script, and write and submit nothing.
 
@@ -62,18 +66,24 @@ def submit(
         NASError: The command is not understood or names no run directory, an option is out of range, or sbatch is not
             there or refuses.
     """
+    command = [*(verb.replace("-", "_") for verb in command[:1]), *command[1:]]
     tasks = _tasks(gpus_per_node, tasks_per_node)
     _check(command, time, notice, nodes=nodes, cpus_per_task=cpus_per_task)
     if not dry_run and shutil.which("sbatch") is None:
         raise NASError(
             "sbatch is not found: submit where SLURM is installed, or give --dry_run to see the script"
         )
-    trainer = _configuration(command)["trainer"]
+    configuration = _configuration(command)
+    trainer = configuration["trainer"]
+    if array is not None:
+        _require_array(array, command[0], configuration)
     run = Path(trainer["default_root_dir"])
     if run == Path("runs/default"):
         raise NASError(
             "the command names no trainer.default_root_dir, which a job needs to continue: give one of its own"
         )
+    if configuration.get("leaf") is not None:
+        run /= f"leaf-{configuration['leaf']}"  # jobs of other leaves are not to see its signs
     text = script(
         Job(
             command=[*command, *_ranks(trainer, nodes, tasks, gpus_per_node)],
@@ -88,6 +98,7 @@ def submit(
             partition=partition,
             notice=notice,
             options=shlex.split(sbatch),
+            leaves=array,
         )
     )
     if dry_run:
@@ -136,6 +147,16 @@ def _check(command: Sequence[str], time: str, notice: int, **numbers: int) -> No
         raise NASError(
             f"notice is {notice} seconds, but must be at least 1 and shorter than time, which is {time}"
         )
+
+
+def _require_array(array: str, verb: str, configuration: dict[str, Any]) -> None:
+    if verb != "fit_fewshot":
+        raise NASError(
+            f"array is {array!r}, but {verb} is one job: valid with fit_fewshot, whose leaves are several"
+        )
+    for key in ("leaf", "halving"):
+        if configuration.get(key) is not None:
+            raise NASError(f"array is {array!r}, but {key} is given, too: leave one of the two out")
 
 
 def _configuration(command: Sequence[str]) -> dict[str, Any]:

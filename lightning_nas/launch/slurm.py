@@ -17,6 +17,7 @@ TEMPLATE = """\
 export MASTER_PORT=$({python} -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{cpus_per_task}}}
 
+job={job}
 run={run}
 continued=()
 {resume}rm -f "$run/preempted"
@@ -28,9 +29,9 @@ code=$?
 
 # The same job continues where the run was told to stop and has saved itself, or where SLURM preempts the job before it could.
 if [ $code -ne 0 ]; then
-    if [ -e "$run/preempted" ] || scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; then
+    if [ -e "$run/preempted" ] || scontrol show job "$job" | grep -q "PreemptTime=[0-9]"; then
         # SLURM ends this script; its own end could be taken for that of the job.
-        scontrol requeue "$SLURM_JOB_ID" && sleep 60
+        scontrol requeue "$job" && sleep 60
     fi
 fi
 exit $code
@@ -60,6 +61,8 @@ class Job:
         partition: Queue; None for the cluster's default.
         notice: Seconds before the limit at which the run is told to save itself.
         options: More options of sbatch.
+        leaves: Those of a few-shot split that are tasks of an array of jobs, in a format of SLURM, each with a run directory
+            of its own within ``run``; None for one job.
     """
 
     command: Sequence[str]
@@ -74,17 +77,27 @@ class Job:
     partition: str | None
     notice: int
     options: Sequence[str]
+    leaves: str | None = None
 
 
 def script(job: Job) -> str:
     """The text of the batch script."""
+    run = shlex.quote(str(job.run))
+    command = shlex.join([job.python, "-m", "lightning_nas", *job.command])
+    number = '"$SLURM_JOB_ID"'
+    if job.leaves is not None:
+        run += '"/leaf-$SLURM_ARRAY_TASK_ID"'
+        command += ' --leaf "$SLURM_ARRAY_TASK_ID"'
+        # One task has the number of the array as its own, which would stand for all of them.
+        number = '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"'
     return TEMPLATE.format(
         directives="\n".join(f"#SBATCH {shlex.quote(option)}" for option in _directives(job)),
         python=shlex.quote(job.python),
         cpus_per_task=job.cpus_per_task,
-        run=shlex.quote(str(job.run)),
-        resume=RESUME if job.command[0] in ("fit", "retrain") else "",
-        command=shlex.join([job.python, "-m", "lightning_nas", *job.command]),
+        job=number,
+        run=run,
+        resume=RESUME if job.command[0] in ("fit", "learn", "retrain") else "",
+        command=command,
     )
 
 
@@ -120,7 +133,8 @@ def _directives(job: Job) -> list[str]:
         f"--time={job.time}",
         *([f"--partition={job.partition}"] if job.partition else []),
         f"--chdir={job.folder}",
-        f"--output={job.run}/slurm-%j.out",
+        *([] if job.leaves is None else [f"--array={job.leaves}"]),
+        f"--output={job.run}/slurm-{'%j' if job.leaves is None else '%A_%a'}.out",
         "--open-mode=append",
         "--requeue",
         f"--signal=USR1@{job.notice}",

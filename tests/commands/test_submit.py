@@ -79,6 +79,36 @@ def test_the_strategy_is_chosen_only_where_one_is_needed(
     assert "--trainer.strategy" not in printed(capsys, "--time", "30", "--gpus-per-node", gpus)
 
 
+LEAVES = ["fit-fewshot", *FIT[1:]]
+
+
+@pytest.mark.usefixtures("understood", "cluster")
+def test_leaves_are_submitted_as_an_array(tmp_path: Path) -> None:
+    submit(LEAVES, time="30", array="0-7")
+    script = (tmp_path / "run" / "submit.sh").read_text()
+    assert "#SBATCH --array=0-7\n" in script
+    assert f'run={tmp_path}/run"/leaf-$SLURM_ARRAY_TASK_ID"\n' in script
+    assert "-m lightning_nas fit_fewshot -c" in script
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_job_of_one_leaf_is_in_its_run_directory(
+    tmp_path: Path, understood: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = __import__("sys").modules["lightning_nas.commands.submit"]
+    monkeypatch.setattr(module, "_configuration", lambda *_: {"trainer": understood, "leaf": 3})
+    submit([*LEAVES, "--leaf", "3"], time="30")
+    assert f"run={tmp_path}/run/leaf-3\n" in (tmp_path / "run" / "leaf-3" / "submit.sh").read_text()
+    with pytest.raises(NASError, match="array is '0-7', but leaf is given, too"):
+        submit([*LEAVES, "--leaf", "3"], time="30", array="0-7")
+
+
+@pytest.mark.usefixtures("understood")
+def test_other_verbs_are_no_array() -> None:
+    with pytest.raises(NASError, match="array is '0-7', but fit is one job: valid with fit_fewshot"):
+        submit(FIT, time="30", array="0-7", dry_run=True)
+
+
 @pytest.mark.usefixtures("understood", "cluster")
 def test_a_job_is_submitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     submit(FIT, time="30", sbatch="--account=vision --comment='a b'")
@@ -107,7 +137,7 @@ def test_sbatch_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (
             ["convert"],
             {},
-            "submit cannot run 'convert': valid are fit, validate, test, predict, retrain, search",
+            "submit cannot run 'convert': valid are fit, learn, validate, test, predict, retrain",
         ),
         (FIT, {"time": "1 day"}, "time is '1 day', but must be"),
         (FIT, {"time": "2"}, "notice is 120 seconds, but must be .* shorter than time, which is 2"),

@@ -51,15 +51,17 @@ class Pretended:
         """The arguments that the ranks get."""
         job = dataclasses.replace(job, run=self.root, python=str(self.root / "python"))
         environment = {"PATH": f"{self.root}:/usr/bin:/bin", "SLURM_JOB_ID": "42"}
+        if job.leaves is not None:
+            environment |= {"SLURM_ARRAY_JOB_ID": "42", "SLURM_ARRAY_TASK_ID": "3"}
         done = subprocess.run(["bash", "-c", script(job)], env=environment, check=False, capture_output=True)
         assert done.returncode == self.code
         words = (self.root / "srun.log").read_text().splitlines()
         return words[words.index("lightning_nas") + 1 :]
 
-    def is_requeued(self) -> bool:
-        self.execute()
+    def is_requeued(self, job: Job = JOB, number: str = "42") -> bool:
+        self.execute(job)
         log = self.root / "scontrol.log"
-        return log.exists() and "requeue 42" in log.read_text().splitlines()
+        return log.exists() and f"requeue {number}" in log.read_text().splitlines()
 
 
 def test_what_slurm_is_asked_for() -> None:
@@ -115,6 +117,27 @@ def test_a_job_that_ends_while_it_is_preempted_is_not_requeued(tmp_path: Path) -
     assert not Pretended(tmp_path, code=0, preempt_time="2026-11-22T15:55:46").is_requeued()
 
 
+LEAVES = dataclasses.replace(JOB, command=["fit_fewshot", "-c", "a b.yaml"], leaves="0-7%2")
+
+
+def test_leaves_are_tasks_of_an_array(tmp_path: Path) -> None:
+    assert Pretended(tmp_path).execute(LEAVES) == ["fit_fewshot", "-c", "a b.yaml", "--leaf", "3"]
+    assert {"--array=0-7%2", "--output=/runs/of me/density/slurm-%A_%a.out"} <= set(
+        directives(script(LEAVES))
+    )
+
+
+def test_of_an_array_only_the_leaf_that_saved_itself_is_requeued(tmp_path: Path) -> None:
+    (tmp_path / "leaf-2").mkdir()
+    (tmp_path / "leaf-3").mkdir()
+    cluster = Pretended(tmp_path, code=138, leaves=str(tmp_path / "leaf-3" / "preempted"))
+    assert cluster.is_requeued(LEAVES, "42_3")
+    assert not cluster.is_requeued(LEAVES, "42")
+    (tmp_path / "scontrol.log").unlink()
+    other = Pretended(tmp_path, code=1, leaves=str(tmp_path / "leaf-2" / "preempted"))
+    assert not other.is_requeued(LEAVES, "42_3")
+
+
 @pytest.mark.parametrize(
     ("time", "expected"),
     [
@@ -137,7 +160,8 @@ def test_other_limits_are_refused(time: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "continues"), [("fit", True), ("retrain", True), ("validate", False), ("search", False)]
+    ("verb", "continues"),
+    [("fit", True), ("retrain", True), ("learn", True), ("validate", False), ("fit_fewshot", False)],
 )
 def test_trainings_continue(verb: str, continues: bool) -> None:
     assert ("--ckpt_path last" in script(dataclasses.replace(JOB, command=[verb]))) == continues

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,23 +14,17 @@ from slurm_cluster import Cluster, obstacle
 from lightning_nas import checkpoint
 from lightning_nas.cli import main
 
-Submit = Callable[[Path], str]
+Submit = Callable[..., str]
 
 pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-# 30 epochs of 4 batches on two ranks.
-FIT = ["fit", "-c", str(CONFIGS / "spaces/pooling_small.yaml"), "-c", str(CONFIGS / "data/digits.yaml")]
-FIT += ["--model.space.channels", "[2, 2, 4]", "--data.train_size", "200", "--data.batch_size", "25"]
-FIT += ["--data.val_size", "100", "--data.eval_batch_size", "100", "--trainer.max_epochs", "30"]
-FIT += [
-    "-c",
-    str(CONFIGS / "logging/wandb.yaml"),
-    "--trainer.log_every_n_steps",
-    "1",
-    "--trainer.enable_progress_bar",
-    "false",
-]
+# 30 epochs of 4 batches on two ranks, or of 8 on one.
+SMALL = ["-c", str(CONFIGS / "spaces/pooling_small.yaml"), "-c", str(CONFIGS / "data/digits.yaml")]
+SMALL += ["--model.space.channels", "[2, 2, 4]", "--data.train_size", "200", "--data.batch_size", "25"]
+SMALL += ["--data.val_size", "100", "--data.eval_batch_size", "100", "--trainer.max_epochs", "30"]
+SMALL += ["--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "false"]
+FIT = ["fit", *SMALL, "-c", str(CONFIGS / "logging/wandb.yaml")]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +37,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def submit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Submit:
-    """Submits a training of two ranks into a run directory, and returns the number of the job."""
+    """Submits a command, unless given a training of two ranks, into a run directory; returns the number of the job."""
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     # The name of this machine need not be known to itself.
@@ -50,10 +45,11 @@ def submit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     monkeypatch.setenv("WANDB_MODE", "offline")
 
-    def submit(run: Path) -> str:
+    def submit(run: Path, *more: str, command: Sequence[str] = FIT) -> str:
         options = ["--time", "10", "--gpus-per-node", "0", "--tasks-per-node", "2", "--cpus-per-task", "1"]
-        main(["submit", *options, "--", *FIT, "--trainer.default_root_dir", str(run)])
-        return capsys.readouterr().out.split(":")[0].rpartition(" ")[2]
+        main(["submit", *options, *more, "--", *command, "--trainer.default_root_dir", str(run)])
+        [job] = re.findall(r"Submitted batch job (\d+)", capsys.readouterr().out)
+        return str(job)
 
     return submit
 
@@ -83,6 +79,26 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_it_had_not_been(
     assert short_runs.metrics(preempted) == short_runs.metrics(straight)
     stays = [path.name.rpartition("-")[2] for path in (preempted / "wandb").glob("offline-run-*")]
     assert stays == 2 * [(preempted / "wandb_id.txt").read_text().strip()]
+
+
+def test_a_preempted_leaf_of_an_array_is_requeued_alone(
+    cluster: Cluster, submit: Submit, tmp_path: Path
+) -> None:
+    run = ["--trainer.default_root_dir", str(tmp_path)]
+    main(["split", *SMALL, "--metric", "RandomSplit", "--depth", "1", *run])
+    leaves = ["--array", "0-1", "--tasks-per-node", "1"]
+    job = submit(tmp_path, *leaves, command=["fit-fewshot", *SMALL, "--ranking.paths", "2"])
+    last = f"{job}_1"  # has the number of the whole array
+    cluster.wait_for(lambda: (tmp_path / "leaf-1" / "last.ckpt").exists(), 120)
+    cluster.run("scancel", "--signal=USR1", last)
+    cluster.wait(last, ("PENDING",), 60)
+    cluster.run("scontrol", "update", f"JobId={last}", "StartTime=now+5")
+    ends = [cluster.wait(f"{job}_{leaf}", ("COMPLETED", "FAILED"), 180) for leaf in range(2)]
+    said = (tmp_path / f"slurm-{job}_1.out").read_text()
+    assert [end["JobState"] for end in ends] == ["COMPLETED", "COMPLETED"], said
+    assert [end["Restarts"] for end in ends] == ["0", "1"], said
+    for leaf in range(2):
+        assert checkpoint.read(tmp_path / f"leaf-{leaf}" / "last.ckpt")["epoch"] == 29
 
 
 def kill(job: str, rank: int) -> None:
