@@ -115,10 +115,12 @@ class NASCLI(LightningCLI):
         root, options = Path(self.trainer.default_root_dir), self.config["fit_fewshot"]
         shared = config.shared_config(self._parser("fit_fewshot"), options, config.FEWSHOT_KEYS)
         leaves = fewshot.read(Path(options.tree or root), self.model.space)
-        config.require_unchanged(shared, root)
+        folders = [leaves.folder(root, number) for number in range(len(leaves.parts))]
+        # A command that was refused before it trained anything may be given again with other settings.
+        if any((folder / "last.ckpt").is_file() for folder in (root, *folders)):
+            config.require_unchanged(shared, root)
         config.save(shared, root)
-        for number, part in enumerate(leaves.parts):
-            folder = leaves.folder(root, number)
+        for folder, part in zip(folders, leaves.parts, strict=True):
             own = {key: shared[key] for key in config.KEYS}
             own["trainer"] = shared["trainer"] | {"default_root_dir": str(folder)}
             own["model"] = shared["model"] | {"space": part.describe()}
@@ -134,11 +136,12 @@ def main(args: ArgsType = None) -> None:
     _hush()
     given = sys.argv[1:] if args is None else args
     try:
-        if isinstance(given, list):
+        if isinstance(given, list) and given:
+            given = [_verb(given[0]), *given[1:]]
             _require_known_classes(given)
-        if isinstance(given, list) and given and given[0] in commands.COMMANDS:
-            commands.run(given[0], given[1:])
-            return
+            if given[0] in commands.COMMANDS:
+                commands.run(given[0], given[1:])
+                return
         NASCLI(
             SupernetModule,
             ImageDataModule,
@@ -152,12 +155,18 @@ def main(args: ArgsType = None) -> None:
                 f"their own: {', '.join(commands.COMMANDS)}.",
                 "allow_abbrev": False,
             },
-            args=args,
+            args=given,
         )
     except Exception as error:
         if (sentence := _nas_error(error) or trouble(error)) is None:
             raise
         sys.exit(f"lightning-nas: {sentence}")
+
+
+def _verb(word: str) -> str:
+    """A verb as its parser knows it, for those who write it with hyphens or with underscores."""
+    known = {verb.replace("-", "_"): verb for verb in (*commands.COMMANDS, *NASCLI.subcommands())}
+    return known.get(word.replace("-", "_"), word)
 
 
 def _require_known_classes(args: list[str]) -> None:
@@ -183,6 +192,8 @@ def _is_buildable(member: object, base: type) -> bool:
 def _hush() -> None:
     """Drops what Lightning says at every start and no user of this command can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+    # The verb may have been written in another way there.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter", category=UserWarning)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
 
 

@@ -94,8 +94,8 @@ def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pyte
         "learn",
         "search",
         "split",
-        "fit_fewshot",
-        "validate_fewshot",
+        "fit-fewshot",
+        "validate-fewshot",
         "submit",
     }
 
@@ -155,7 +155,7 @@ def test_commands_of_the_page_on_estimates_are_understood(
         ("recipes", ["fit", "fit", *(["fit", "search", "retrain"] * 2)]),
         ("compile", ["fit"]),
         ("differentiable", ["learn", "retrain", "learn", "learn", "learn"]),
-        ("few-shot", ["split", "fit_fewshot", "validate_fewshot"]),
+        ("few-shot", ["split", "fit-fewshot", "validate-fewshot"]),
     ],
 )
 def test_commands_of_other_pages_are_understood(
