@@ -162,6 +162,23 @@ def load_supernet(path: Path) -> Supernet:
     return supernet
 
 
+def load_weights(supernet: Supernet, space: SearchSpace, path: Path) -> None:
+    """Gives a supernet the trained weights of another one of the same space.
+
+    Args:
+        supernet: Takes them.
+        space: The space that the other one has to be of.
+        path: Its checkpoint.
+
+    Raises:
+        NASError: The file is missing or damaged, or not the checkpoint of a supernet of that space with the same
+            batch-norm.
+    """
+    loaded = read(path)
+    require(loaded, space, supernet.norm)
+    supernet.load_state_dict(_weights(loaded, "supernet."))
+
+
 @dataclass(frozen=True)
 class Network:
     """An architecture that was trained alone.

@@ -18,7 +18,6 @@ RETRAIN_KEYS = (*KEYS, "arch", "number", "inherit", "tricks")
 
 LEARN_KEYS = (*KEYS, "strategy", "alphas")
 
-
 FEWSHOT_KEYS = (*KEYS, "tree", "inherit", "halving")
 
 

@@ -181,8 +181,19 @@ def continued(retraining: Retraining, path: Architecture, folder: Path) -> Resul
         retraining: How.
         path: The architecture.
         folder: Its run directory.
+
+    Raises:
+        NASError: The directory holds the network of another architecture.
     """
-    return _finished(folder) or retraining.train(path, folder, _last(folder))
+    result = _finished(folder)
+    if result is None:
+        return retraining.train(path, folder, _last(folder))
+    arch = retraining.module.space.encode(path)
+    if result["arch"] != arch:
+        raise NASError(
+            f"{folder} holds the network of {result['arch']}, but that of {arch} is wanted: remove it"
+        )
+    return result
 
 
 def write(result: Result, root: Path) -> None:

@@ -38,7 +38,7 @@ from lightning_nas.differentiable import (
     halved,
     require_flags,
 )
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.latency import LatencyTable
 from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.loggers import UNHEARD, quiet
@@ -332,6 +332,7 @@ class NASTrainer(Trainer):
         Raises:
             NASError: The space cannot be split like that, the metric cannot be had, or there is a split already.
         """
+        require_at_least(0, mixture_epochs=mixture_epochs)
         folder = Path(out or self.default_root_dir)
         fewshot.require_free(folder)
         levels = tuple(branching) if isinstance(branching, list) else (branching,)
@@ -339,9 +340,7 @@ class NASTrainer(Trainer):
         plan.candidates(model.space)
         truth = self._ground_truth(model)
         if ckpt_path is not None:
-            loaded = checkpoint.read(Path(ckpt_path))
-            checkpoint.require(loaded, model.space, model.supernet.norm)
-            model.load_state_dict(loaded["state_dict"])
+            checkpoint.load_weights(model.supernet, model.space, Path(ckpt_path))
         if mixture_epochs:
             self._train_mixture(fewshot.MixtureModule(model), datamodule, mixture_epochs)
         model.to(self.strategy.root_device)
@@ -386,7 +385,7 @@ class NASTrainer(Trainer):
             NASError: Something does not fit the split.
         """
         few = self._few_shot(model, datamodule, tree, inherit)
-        rungs = fewshot.require_increasing(halving or (), self.max_epochs)
+        rungs = fewshot.checked(halving or (), self.max_epochs, self.check_val_every_n_epoch)
         if leaf is not None and rungs:
             raise NASError(f"leaf is {leaf}, but halving compares all leaves: leave one of the two out")
         if leaf is not None and not 0 <= leaf < len(few.leaves.parts):
@@ -397,8 +396,9 @@ class NASTrainer(Trainer):
             else:
                 few.train(leaf)
         except SystemExit as end:
-            # A job of SLURM looks for it in the run directory that it knows.
-            if isinstance(end.code, int) and end.code > 128 and self.is_global_zero:
+            # A job of SLURM looks for it in the run directory that it knows: of one leaf that of the leaf, where it is.
+            preempted = isinstance(end.code, int) and end.code > 128
+            if preempted and leaf is None and self.is_global_zero:
                 (few.root / PREEMPTED).touch()
             raise
 
@@ -419,17 +419,20 @@ class NASTrainer(Trainer):
             model: Names the space that was split.
             datamodule: The data; the validation split scores.
             tree: Folder in which ``split`` wrote ``tree.json``; the run directory if not given.
-            retrain: Train the path that each leaf ranks first alone, and choose the leaf whose network validates best.
+            retrain: Train alone the path that each leaf, of those trained to the end, ranks first, and choose the leaf
+                whose network validates best.
 
         Raises:
-            NASError: A leaf is not trained, or something does not fit the split.
+            NASError: A leaf is not trained, none that was trained to the end has a path that is scored, or something does
+                not fit the split.
         """
         few = self._few_shot(model, datamodule, tree, None)
         few.require_trained()
         ranking = copy.deepcopy(self._ranking)
         paths, truth = ranking.select(model.space), self._ground_truth(model)
         ranking.stratified, ranking.probe_size = False, 0
-        for leaf, file in fewshot.write_own(few.leaves, few.root, paths).items():
+        files = fewshot.write_own(few.leaves, few.root, paths)
+        for leaf, file in files.items():
             ranking.paths = str(file)
             folder = few.leaves.folder(few.root, leaf)
             trainer = _trainer(folder, False, [copy.deepcopy(ranking)], self._flags)
@@ -439,13 +442,14 @@ class NASTrainer(Trainer):
                 supernet = few.supernet(leaf)
                 trainer.validate(supernet, datamodule, ckpt_path=folder / "last.ckpt", verbose=False)
             trainer.strategy.barrier()  # what the first process writes is there for all
-        rows = fewshot.rows_of(few.leaves, few.root, truth)
+        if self.is_global_zero:
+            fewshot.merge(few.leaves, few.root, paths)
+            fewshot.draw(few.leaves, few.root, truth)
+        rows = fewshot.rows_of(few.leaves, few.root, truth, files)
         if retrain:
             self._retrain_winners(few, rows, truth)
         selection = fewshot.choose(rows, "retrained" if retrain else "accuracy")
         if self.is_global_zero:
-            fewshot.merge(few.leaves, few.root, paths)
-            fewshot.draw(few.leaves, few.root, truth)
             fewshot.write_selection(selection, few.root)
             print(f"{few.root / fewshot.RESULT}: {_sentence(selection)}")
 
@@ -459,6 +463,8 @@ class NASTrainer(Trainer):
 
         settings = retraining.Retraining(few.module, few.data, NO_TRICKS, None, truth, few.seed, make_trainer)
         for row in rows:
+            if not row["finished"]:
+                continue
             folder = few.leaves.folder(few.root, row["leaf"]) / "retrain"
             result = retraining.continued(settings, few.leaves.space.decode(row["arch"]), folder)
             row["retrained"] = result["val/accuracy"]

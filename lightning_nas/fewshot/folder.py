@@ -88,9 +88,8 @@ def read(folder: Path, space: SearchSpace) -> Leaves:
         found = json.loads(file.read_text())
         split = SearchSpace.from_description(found["space"])
         allowed = list(_allowed(found["tree"]))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise NASError(f"{file} is damaged: {error!r}") from error
-    assert isinstance(split, RestrictedSpace)
     if split.adapt(space.num_classes, space.in_channels, space.image_size) != _as_restriction(space):
         raise NASError(f"{file} is a split of {split}, but model.space is {space}")
     whole = space.space if isinstance(space, RestrictedSpace) else space

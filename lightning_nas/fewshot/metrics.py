@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lightning_nas.data import ImageDataModule
 from lightning_nas.density.distance import unit_vectors
 from lightning_nas.density.representation import as_weights
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.fewshot.mixture import Mixture
 from lightning_nas.fewshot.partition import MOST, Groups, between, partition
 from lightning_nas.random import Stream, generator
@@ -203,11 +203,17 @@ class Estimated(ScalarMetric):
         estimator: The estimator.
         batches: Of training images, whose estimates are averaged.
         batch_size: Images in each.
+
+    Raises:
+        NASError: A number is less than 1.
     """
 
     estimator: Estimator
     batches: int = 1
     batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "metric", batches=self.batches, batch_size=self.batch_size)
 
     def value(self, subject: Subject, choices: Choices) -> float:
         """The mean over the batches.
@@ -233,6 +239,9 @@ class GradientMatching(SimilarityMetric):
         batches: Of training images, over which cosines are averaged; None for the published 100 or 1, or as many as there
             are images for.
         batch_size: Images in each; None for the published 48 or 16.
+
+    Raises:
+        NASError: A number is less than 1.
     """
 
     of: Literal["loss", "logits"] = "loss"
@@ -240,11 +249,15 @@ class GradientMatching(SimilarityMetric):
     batch_size: int | None = None
     of_equals = 1.0
 
+    def __post_init__(self) -> None:
+        given = {"batches": self.batches, "batch_size": self.batch_size}
+        require_at_least(1, "metric", **{name: value for name, value in given.items() if value is not None})
+
     def compare(self, subject: Subject, fork: Fork) -> tuple[NDArray[np.float64], None]:
         """Mean cosines; 0 where a gradient vanishes.
 
         Raises:
-            NASError: The supernet runs no mixtures, or there are not enough images.
+            NASError: The supernet runs no mixtures, there are not enough images, or a gradient is not finite.
         """
         networks = [Mixture(subject.supernet, fork.with_only(option)) for option in fork.options]
         number, size = {"loss": (100, 48), "logits": (1, 16)}[self.of]
@@ -252,8 +265,15 @@ class GradientMatching(SimilarityMetric):
         number = self.batches or max(1, min(number, len(subject.data.training_labels) // size))
         cosines = np.zeros((len(networks), len(networks)))
         for images, labels in subject.batches(number, size):
-            gradients = [self._gradient(network, fork.decision, images, labels) for network in networks]
-            units = unit_vectors(torch.stack(gradients).double().cpu().numpy())
+            gradients = torch.stack(
+                [self._gradient(network, fork.decision, images, labels) for network in networks]
+            )
+            if not gradients.isfinite().all():
+                raise NASError(
+                    f"gradients of decision {fork.decision} are not finite, so the metric {self} cannot compare its choices: "
+                    "give weights that have not diverged (ckpt_path, mixture_epochs)"
+                )
+            units = unit_vectors(gradients.double().cpu().numpy())
             cosines += units @ units.T / number
         return cosines, None
 
@@ -329,7 +349,8 @@ def cell_weights(supernet: Supernet, without: int) -> list[nn.Parameter]:
     ]
     weights = list(supernet.parameters())
     owned = [i for i, weight in enumerate(weights) if any(id(weight) in of_decision for of_decision in held)]
-    kept = [weight for weight in weights[min(owned) : max(owned) + 1] if id(weight) not in held[without]]
+    cells = weights[min(owned, default=0) : max(owned, default=-1) + 1]
+    kept = [weight for weight in cells if id(weight) not in held[without]]
     if not kept:
         raise NASError(
             f"all weights of the cells belong to decision {without}, so that no gradients in common are left: choose another "

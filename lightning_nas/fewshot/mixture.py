@@ -53,7 +53,7 @@ class MixtureModule(LightningModule):
     """Trains all operations of a space jointly, in equal shares, as Ly-Manson et al. do before they split (App. A.2).
 
     Args:
-        module: The supernet, with the optimizer and the schedule.
+        module: The supernet, with the optimizer, the schedule and the smoothing of labels.
 
     Raises:
         NASError: The supernet runs one path at a time.
@@ -62,6 +62,7 @@ class MixtureModule(LightningModule):
     def __init__(self, module: SupernetModule) -> None:
         super().__init__()
         self.mixture = Mixture(module.supernet, module.space.choices)
+        self.label_smoothing = module.label_smoothing
         self._configured: Callable[[], dict[str, Any]] = lambda: configure(
             self,
             module.optimizer,
@@ -78,4 +79,4 @@ class MixtureModule(LightningModule):
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The cross-entropy of the mixture."""
         images, labels, *_ = batch
-        return F.cross_entropy(self.mixture(images), labels)
+        return F.cross_entropy(self.mixture(images), labels, label_smoothing=self.label_smoothing)

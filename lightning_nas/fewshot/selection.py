@@ -6,7 +6,7 @@ Ly-Manson et al. (AutoML 2024), Sec. 4.3: the validation accuracy of a leaf says
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -54,8 +54,13 @@ class Rung:
 Halving = tuple[Rung, ...]
 
 
-def require_increasing(halving: Sequence[Rung], max_epochs: int | None) -> Halving:
-    """The rungs, if they follow each other within the run.
+def checked(halving: Sequence[Rung], max_epochs: int | None, validated_every: int | None) -> Halving:
+    """The rungs, if they follow each other within the run, and leaves are validated before the first.
+
+    Args:
+        halving: The rungs.
+        max_epochs: Epochs of the run; None or -1 has no end.
+        validated_every: After every how many epochs leaves are validated; None where steps say when.
 
     Raises:
         NASError: They do not, or the run has no end.
@@ -64,6 +69,11 @@ def require_increasing(halving: Sequence[Rung], max_epochs: int | None) -> Halvi
     if epochs and (max_epochs is None or sorted({*epochs, max_epochs}) != [*epochs, max_epochs]):
         raise NASError(
             f"halving has epochs {epochs}, but they must rise and be less than trainer.max_epochs, which is {max_epochs}"
+        )
+    if epochs and validated_every is not None and validated_every > epochs[0]:
+        raise NASError(
+            f"halving has epoch {epochs[0]}, but trainer.check_val_every_n_epoch is {validated_every}: leaves are compared by "
+            f"a validation, so valid is 1 to {epochs[0]}"
         )
     return tuple(halving)
 
@@ -115,24 +125,25 @@ def last_scores(folder: Path, epoch: int) -> LeafScores:
     return found[-1]
 
 
-def rows_of(leaves: Leaves, root: Path, truth: Mapping[Architecture, float]) -> list[dict[str, Any]]:
-    """A row for every leaf with its validation accuracy and the path that it ranks first.
+def rows_of(
+    leaves: Leaves, root: Path, truth: Mapping[Architecture, float], scored: Iterable[int]
+) -> list[dict[str, Any]]:
+    """A row for every leaf that scored paths, with its validation accuracy and the path that it ranks first.
 
     Args:
         leaves: The parts of the space.
-        root: Where their run directories are, with a ``ranking.csv`` in each that has scored paths.
+        root: Where their run directories are, all with a ``last.ckpt``.
         truth: Ground truth in percent of the paths that have one; may be empty.
+        scored: The leaves that have a ``ranking.csv`` of this validation; others may have one of an earlier.
     """
     known = {leaves.space.encode(path): value for path, value in truth.items()}
-    folders = {leaf: leaves.folder(root, leaf) for leaf in range(len(leaves.parts))}
-    epochs = {leaf: checkpoint.read(folder / "last.ckpt")["epoch"] for leaf, folder in folders.items()}
+    folders = [leaves.folder(root, leaf) for leaf in range(len(leaves.parts))]
+    epochs = [checkpoint.read(folder / "last.ckpt")["epoch"] for folder in folders]
     rows = []
-    for leaf, folder in folders.items():
-        if (folder / "ranking.csv").is_file():
-            scores = LeafScores(epochs[leaf], _accuracies(folder / "ranking.csv"))
-            finished = epochs[leaf] == max(epochs.values())
-            facts = {"leaf": leaf, "paths": leaves.parts[leaf].size, "finished": finished}
-            rows.append(facts | {"accuracy": round(scores.mean, 4), **_winner(scores, known)})
+    for leaf in scored:
+        scores = LeafScores(epochs[leaf], _accuracies(folders[leaf] / "ranking.csv"))
+        facts = {"leaf": leaf, "paths": leaves.parts[leaf].size, "finished": epochs[leaf] == max(epochs)}
+        rows.append(facts | {"accuracy": round(scores.mean, 4), **_winner(scores, known)})
     return rows
 
 
@@ -140,14 +151,20 @@ def choose(rows: Sequence[dict[str, Any]], by: Literal["accuracy", "retrained"])
     """Chooses one of the leaves that were trained to the end, and says how that compares with what could have been chosen.
 
     Args:
-        rows: A row for every leaf.
+        rows: A row for every leaf that scored paths.
         by: The column whose highest value is chosen; of equals the first leaf.
 
     Returns:
         In plain types, as in ``selection.json``. ``regret`` is the ground truth that was lost by the choice of the leaf:
-        the best of the paths that leaves rank first, minus that of the chosen leaf.
+        the best of the paths that leaves rank first, also leaves that were left out, minus that of the chosen leaf.
+
+    Raises:
+        NASError: None of them was trained to the end.
     """
-    selected = max((row for row in rows if row["finished"]), key=lambda row: (row[by], -row["leaf"]))
+    finished = [row for row in rows if row["finished"]]
+    if not finished:
+        raise NASError("no leaf that was trained to the end has a path that was scored: raise ranking.paths")
+    selected = max(finished, key=lambda row: (row[by], -row["leaf"]))
     return {"by": by, **_with_regret(selected, rows), "leaves": list(rows)}
 
 

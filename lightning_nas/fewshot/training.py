@@ -46,15 +46,13 @@ class FewShot:
         """The supernet of a leaf before it is trained: that of the seed and the leaf, or the inherited one.
 
         Raises:
-            NASError: The checkpoint holds no supernet of the space.
+            NASError: The checkpoint holds no supernet of the space with the same batch-norm.
         """
         with torch.random.fork_rng():
             torch.manual_seed(int(generator(self.seed, Stream.LEAF, leaf).integers(2**31)))
             module = self.module.of_part(self.leaves.parts[leaf])
         if self.inherit is not None:
-            trained = checkpoint.load_supernet(self.inherit)
-            checkpoint.require(checkpoint.read(self.inherit), self.module.space, trained.norm)
-            module.supernet.load_state_dict(trained.state_dict())
+            checkpoint.load_weights(module.supernet, self.module.space, self.inherit)
         return module
 
     def train(self, leaf: int, until: int | None = None) -> None:

@@ -16,15 +16,16 @@ class Plan:
 
     Attributes:
         depth: Levels of the tree: how often a part is divided.
-        branching: Groups at every level, 2 or more; the last number stands for all levels that follow.
+        branching: Groups at every level, 2 or more, or as many as a decision has choices; the last number stands for all
+            levels that follow.
         order: ``fixed``: the decisions one after the other. ``score``: every part is divided at the decision whose groups
             differ the most (Hu et al., GM-NAS).
         decisions: Those at which parts are divided, in the ``fixed`` order, or from which ``score`` chooses; None for all,
             from the first.
-        balanced: Whether groups are equally large.
+        balanced: Whether groups are cut in equal halves.
 
     Raises:
-        NASError: A number is out of range, or a decision stands twice.
+        NASError: A number is out of range, there are more than levels, or a decision stands twice.
     """
 
     depth: int = 3
@@ -39,6 +40,10 @@ class Plan:
         if not self.branching or min(self.branching) < 2:
             raise NASError(
                 f"branching is {list(self.branching)}: valid are numbers from 2, one for every level or fewer"
+            )
+        if len(self.branching) > self.depth:
+            raise NASError(
+                f"branching is {list(self.branching)}, but depth is {self.depth}: valid are as many numbers, or fewer"
             )
         if self.decisions is not None and len(set(self.decisions)) < len(self.decisions):
             raise NASError(f"decisions is {list(self.decisions)}, but a decision can be split only once")

@@ -1,5 +1,7 @@
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from lightning_nas.fewshot import (
     EveryChoice,
     GradientMatching,
     LegacyS4,
+    Mixture,
     ParameterCount,
     Plan,
     RandomSplit,
@@ -128,6 +131,41 @@ def test_cosines_are_averaged_over_batches() -> None:
     assert similarity[0, 2] == pytest.approx((0.8 + 0.6) / 2)
     everything, _ = GradientMatching(batch_size=1).compare(subject, fork_of(subject.space))
     np.testing.assert_array_equal(everything, similarity)
+
+
+@pytest.mark.parametrize("of", ["loss", "logits"])
+def test_gradients_are_those_of_the_published_objectives(of: Any) -> None:
+    subject = subject_of(SMALL, NormPolicy(affine=True, running_stats=True))
+    images, labels = subject.data.training_images(16)
+    fork = fork_of(SMALL, decision=1)
+    similarity, _ = GradientMatching(of=of, batches=1, batch_size=16).compare(subject, fork)
+    gradients = []
+    for option in fork.options:
+        network = Mixture(copy.deepcopy(subject.supernet), fork.with_only(option)).train(of == "loss")
+        logits = network(images)
+        objective = torch.nn.functional.cross_entropy(logits, labels) if of == "loss" else logits.sum()
+        weights: Sequence[Tensor] = cell_weights(network.supernet, 1)
+        if of == "logits":
+            weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        found = torch.autograd.grad(objective, weights, allow_unused=True, materialize_grads=True)
+        gradients.append(torch.cat([gradient.flatten() for gradient in found]).double())
+    units = torch.stack([gradient / gradient.norm() for gradient in gradients])
+    np.testing.assert_allclose(similarity, (units @ units.T).numpy(), atol=1e-5)
+    assert similarity.min() < 0.999
+
+
+def test_gradients_that_are_not_finite_divide_nothing() -> None:
+    subject = subject_of(Turns(), data=Pairs((float("nan"), 2)))
+    with pytest.raises(NASError, match="gradients of decision 0 are not finite"):
+        GradientMatching(batches=1, batch_size=1).divide(subject, fork_of(subject.space))
+
+
+@pytest.mark.parametrize("options", [{"batches": 0}, {"batch_size": -1}])
+def test_batches_are_at_least_one(options: dict[str, int]) -> None:
+    [(name, number)] = options.items()
+    for metric in (GradientMatching, partial(Estimated, Snip())):
+        with pytest.raises(NASError, match=f"metric.{name} is {number}: valid are numbers from 1"):
+            metric(**options)  # type: ignore[arg-type]
 
 
 def test_gradients_of_the_decision_itself_do_not_count() -> None:

@@ -6,8 +6,9 @@ import torch
 from short_runs import assert_same, digits, supernet_module, trainer
 
 from lightning_nas import checkpoint
+from lightning_nas.differentiable import SNAS
 from lightning_nas.errors import NASError
-from lightning_nas.fewshot import Mixture, RandomSplit
+from lightning_nas.fewshot import Mixture, MixtureModule, RandomSplit
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import NASBench201
 
@@ -41,6 +42,27 @@ def test_all_operations_are_trained_before_a_split(tmp_path: Path) -> None:
     assert all(not torch.equal(after[name], before[name]) for name in before)
     assert_same(split(tmp_path / "second", supernet_module(SPACE), mixture_epochs=2), after)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_the_mixture_is_trained_with_the_smoothing_of_the_supernet() -> None:
+    module = supernet_module(SPACE, label_smoothing=0.5)
+    images, labels = digits().training_images(8)
+    joint = MixtureModule(module)
+    expected = torch.nn.functional.cross_entropy(joint.mixture(images), labels, label_smoothing=0.5)
+    torch.testing.assert_close(joint.training_step((images, labels), 0), expected)
+
+
+def test_a_mixture_is_trained_for_no_less_than_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="mixture_epochs is -1: valid are numbers from 0"):
+        split(tmp_path, supernet_module(SPACE), mixture_epochs=-1)
+
+
+def test_weights_that_were_trained_with_alphas_are_looked_at(tmp_path: Path) -> None:
+    flags = {"max_epochs": 1, "limit_train_batches": 1}
+    trainer(tmp_path, **flags).learn(supernet_module(SPACE), digits(), SNAS())
+    fresh, last = supernet_module(SPACE), tmp_path / "last.ckpt"
+    split(tmp_path / "split", fresh, ckpt_path=str(last))
+    assert checkpoint.digest(fresh.supernet) == checkpoint.digest(checkpoint.load_supernet(last))
 
 
 def test_trained_weights_are_looked_at(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_the_worked_examples_of_scalars(values: tuple[float, ...], groups: Group
     assert partition(of_scalars(*values), 2) == groups
 
 
+def test_the_largest_group_is_cut_again() -> None:
+    assert partition(COSINES, 3) == ((3,), (2,), (0, 1, 4))
+    assert partition(of_scalars(0, 1, 10, 11), 3) == ((0,), (1,), (2, 3))  # of equals the first
+    assert partition(COSINES, 4, balanced=True) == ((2,), (3,), (4,), (0, 1))
+
+
 def test_numbers_that_cannot_be_compared_leave_the_first_group() -> None:
     unknown = of_scalars(1.0, 2.0, 3.0, 4.0, 9.0)
     assert min_cut(unknown).part == (3, 4)

@@ -19,7 +19,7 @@ from lightning_nas.cli import main
 from lightning_nas.commands import rank
 from lightning_nas.errors import NASError
 from lightning_nas.fewshot import EveryChoice, Plan, Rung, Subject, split
-from lightning_nas.fewshot.selection import last_scores, require_increasing
+from lightning_nas.fewshot.selection import checked, choose, last_scores
 from lightning_nas.module import SupernetModule
 from lightning_nas.optim.calr import CaLR
 from lightning_nas.optim.momentum_separation import MomentumSeparation, MomentumSeparationSGD
@@ -31,6 +31,7 @@ from lightning_nas.samplers import (
     PrototypeDensitySampler,
     UniformSampler,
 )
+from lightning_nas.spaces import NormPolicy
 
 SPACE = Toy(layers=2, width=4, in_channels=1, image_size=8)
 
@@ -132,6 +133,14 @@ def test_a_job_finds_out_that_a_leaf_was_preempted(tmp_path: Path) -> None:
     assert_same(weights(tmp_path / "run", 1), weights(tmp_path / "straight", 1))
 
 
+def test_the_job_of_one_leaf_finds_out_in_its_own_run_directory(tmp_path: Path) -> None:
+    """Other leaves may be trained at the same time."""
+    with pytest.raises(SystemExit):
+        fit(tmp_path, Preempt({}, ("leaf-1", 2)), options={"leaf": 1})
+    assert (tmp_path / "leaf-1" / "preempted").is_file()
+    assert not (tmp_path / "preempted").exists()
+
+
 def test_a_leaf_alone_is_what_it_is_among_all(tmp_path: Path) -> None:
     fit(tmp_path / "all")
     fit(tmp_path / "one", options={"leaf": 1})
@@ -148,6 +157,11 @@ def test_leaves_inherit_the_weights_of_the_supernet(tmp_path: Path) -> None:
     assert_same(dict(few.supernet(2).state_dict()), dict(module.state_dict()))
     with pytest.raises(NASError, match=r"inherit is 'nowhere.ckpt', but there is no such file"):
         fit(tmp_path, options={"inherit": "nowhere.ckpt"})
+    other = trainer(tmp_path)._few_shot(module_of(norm=NormPolicy(affine=True)), digits(), None, str(last))
+    with pytest.raises(
+        NASError, match=r"was trained with norm\.affine False, but model\.norm\.affine is True"
+    ):
+        other.supernet(0)
 
 
 def test_only_the_best_leaves_are_trained_to_the_end(tmp_path: Path) -> None:
@@ -167,6 +181,9 @@ def test_only_the_best_leaves_are_trained_to_the_end(tmp_path: Path) -> None:
     selection = json.loads((tmp_path / "half" / "selection.json").read_text())
     assert selection["leaf"] == best
     assert [row["finished"] for row in selection["leaves"]] == [leaf == best for leaf in range(3)]
+    short = trainer(tmp_path / "half", Ranking(), max_epochs=1, limit_train_batches=1)
+    short.validate_fewshot(module_of(), digits(), retrain=True)
+    assert [path.parent.name for path in (tmp_path / "half").glob("*/retrain")] == [f"leaf-{best}"]
 
 
 def test_the_best_go_on_and_of_equals_the_first() -> None:
@@ -241,6 +258,35 @@ def test_every_path_is_scored_by_its_own_leaf(tmp_path: Path) -> None:
     assert len(table(run / "ranking.csv")) == 4
 
 
+def test_only_what_this_validation_scored_counts(tmp_path: Path) -> None:
+    fit(tmp_path, max_epochs=1)
+    trainer(tmp_path, Ranking()).validate_fewshot(module_of(), digits())
+    (tmp_path / "some.txt").write_text(f"{SPACE.encode((2, 0))}\n{SPACE.encode((2, 1))}\n")
+    some = Ranking(paths=str(tmp_path / "some.txt"))
+    trainer(tmp_path, some).validate_fewshot(module_of(), digits())
+    selection = json.loads((tmp_path / "selection.json").read_text())
+    assert [row["leaf"] for row in selection["leaves"]] == [2]
+    fit(tmp_path, max_epochs=2, options={"leaf": 0})
+    with pytest.raises(NASError, match=r"no leaf that was trained to the end has a path that was scored"):
+        trainer(tmp_path, some).validate_fewshot(module_of(), digits())
+
+
+def rows(*facts: tuple[bool, float, float | None]) -> list[dict[str, Any]]:
+    names = ("finished", "accuracy", "ground_truth")
+    return [
+        {"leaf": leaf, "arch": str(leaf), **dict(zip(names, fact, strict=True))}
+        for leaf, fact in enumerate(facts)
+    ]
+
+
+def test_the_regret_is_that_of_all_leaves_and_the_choice_among_those_trained_to_the_end() -> None:
+    found = choose(rows((False, 90, 80), (True, 50, 60), (True, 50, 70), (True, 40, 75)), "accuracy")
+    assert (found["leaf"], found["best_leaf"], found["regret"]) == (1, 0, 20)
+    assert choose(rows((True, 50, 60), (True, 50, 60)), "accuracy")["best_leaf"] == 0
+    unknown = choose(rows((True, 50, None), (True, 60, None)), "accuracy")
+    assert (unknown["leaf"], unknown["best_leaf"], unknown["regret"]) == (1, None, None)
+
+
 def test_a_leaf_can_be_chosen_by_training_what_it_ranks_first(tmp_path: Path) -> None:
     fit(tmp_path, max_epochs=1)
     trainer(tmp_path, Ranking(), max_epochs=1).validate_fewshot(module_of(), digits(), retrain=True)
@@ -248,7 +294,11 @@ def test_a_leaf_can_be_chosen_by_training_what_it_ranks_first(tmp_path: Path) ->
     retrained = [row["retrained"] for row in selection["leaves"]]
     assert selection["by"] == "retrained"
     assert selection["leaf"] == int(np.argmax(retrained))
-    assert json.loads((tmp_path / "leaf-0/retrain/retrain.json").read_text())["val/accuracy"] == retrained[0]
+    report = tmp_path / "leaf-0" / "retrain" / "retrain.json"
+    assert json.loads(report.read_text())["val/accuracy"] == retrained[0]
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"arch": "another"}))
+    with pytest.raises(NASError, match=r"holds the network of another, but that of .* is wanted: remove it"):
+        trainer(tmp_path, Ranking(), max_epochs=1).validate_fewshot(module_of(), digits(), retrain=True)
 
 
 @pytest.mark.parametrize(
@@ -269,14 +319,17 @@ def test_other_mistakes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NASError, match=r"halving has epoch 0 and keep 0\.5"):
         Rung(0)
     with pytest.raises(NASError, match=r"halving has epochs \[3, 2\]"):
-        require_increasing([Rung(3), Rung(2)], 10)
+        checked([Rung(3), Rung(2)], 10, 1)
     with pytest.raises(NASError, match=r"trainer\.max_epochs, which is None"):
-        require_increasing([Rung(3)], None)
+        checked([Rung(3)], None, 1)
+    with pytest.raises(NASError, match=r"halving has epoch 3, but trainer\.check_val_every_n_epoch is 5"):
+        checked([Rung(3)], 10, 5)
+    assert checked([Rung(3), Rung(4)], 10, None) == (Rung(3), Rung(4))
     write_split(tmp_path)
     with pytest.raises(NASError, match="leaf 0 is not trained: there is no"):
         trainer(tmp_path, Ranking()).validate_fewshot(module_of(), digits())
     with pytest.raises(NASError, match="has no scores up to epoch 1, by which leaves are left out"):
-        fit(tmp_path, check_val_every_n_epoch=5, options={"halving": [Rung(1)]})
+        fit(tmp_path, limit_val_batches=0, options={"halving": [Rung(1)]})
 
 
 @pytest.mark.slow
@@ -287,7 +340,9 @@ def test_the_verbs_from_a_split_to_a_choice(tmp_path: Path) -> None:
     common += [f"--trainer.{key}={value}" for key, value in QUIET.items()]
     short = ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--ranking.paths", "5"]
     main(["split", *common, "--metric", "ParameterCount", "--depth", "1"])
-    main(["fit_fewshot", *common, *short])
+    with pytest.raises(SystemExit, match=r"halving has epochs \[9\], but they must rise"):
+        main(["fit-fewshot", *common, *short, "--halving", "[{epoch: 9}]"])
+    main(["fit-fewshot", *common, *short])  # nothing was begun with the other settings
     kept = yaml.safe_load((tmp_path / "leaf-1" / "config.yaml").read_text())
     assert kept["trainer"]["default_root_dir"] == str(tmp_path / "leaf-1")
     assert kept["model"]["space"]["class_path"].endswith("RestrictedSpace")
@@ -295,7 +350,7 @@ def test_the_verbs_from_a_split_to_a_choice(tmp_path: Path) -> None:
         SystemExit, match=r"was begun with trainer\.max_epochs 1, but now trainer\.max_epochs is 2"
     ):
         main(["fit_fewshot", *common, *short, "--trainer.max_epochs", "2"])
-    main(["validate_fewshot", "-c", str(tmp_path / "leaf-1" / "config.yaml"), *common, *short])
+    main(["validate-fewshot", "-c", str(tmp_path / "leaf-1" / "config.yaml"), *common, *short])
     assert len(table(tmp_path / "ranking.csv")) == 5
     main(["fit", *common, *short, "-c", f"{run}/leaf-0.yaml", "--trainer.default_root_dir", f"{run}/alone"])
     assert checkpoint.facts(tmp_path / "alone" / "last.ckpt").space.size == 3125

@@ -37,8 +37,9 @@ def grown(space: SearchSpace, plan: Plan, metric: SplitMetric = RANDOM, seed: in
 def test_leaves_are_disjoint_and_cover_the_space(data: st.DataObject) -> None:
     space = data.draw(st.sampled_from([*SPACES, TOY, LISTED, RESTRICTED]))
     known = len(Plan(depth=1).candidates(space))
-    branching = data.draw(st.lists(st.integers(2, 4), min_size=1, max_size=3))
-    plan = Plan(data.draw(st.integers(1, min(3, known))), tuple(branching), balanced=data.draw(st.booleans()))
+    depth = data.draw(st.integers(1, min(3, known)))
+    branching = data.draw(st.lists(st.integers(2, 4), min_size=1, max_size=depth))
+    plan = Plan(depth, tuple(branching), balanced=data.draw(st.booleans()))
     metric = data.draw(st.sampled_from([RandomSplit(), EveryChoice()]))
     root = grown(space, plan, metric, seed=data.draw(st.integers(0, 5)))
     parts = [leaf.space for leaf in root.leaves]
@@ -99,6 +100,7 @@ def test_a_decision_that_others_have_settled_is_passed_over() -> None:
         ),
         ({"branching": (2, 1)}, r"branching is \[2, 1\]: valid are numbers from 2"),
         ({"branching": ()}, r"branching is \[\]"),
+        ({"depth": 1, "branching": (2, 3)}, r"branching is \[2, 3\], but depth is 1: valid are as many"),
         ({"decisions": (0, 1, 0)}, r"decisions is \[0, 1, 0\], but a decision can be split only once"),
         ({"decisions": (0, 1, 3)}, "decisions has 3: valid are 0 to 2"),
         ({"depth": 3, "decisions": (0, 1)}, "depth is 3, but there are only 2 decisions"),
@@ -140,9 +142,10 @@ def test_a_split_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree.json").write_text(json.dumps(tree))
     with pytest.raises(NASError, match="leaves decision 0 without a choice"):
         fewshot.read(tmp_path, TOY)
-    (tmp_path / "tree.json").write_text("{}")
-    with pytest.raises(NASError, match="is damaged"):
-        fewshot.read(tmp_path, TOY)
+    for damaged in (b"{}", b"[]", b"\xff"):
+        (tmp_path / "tree.json").write_bytes(damaged)
+        with pytest.raises(NASError, match="is damaged"):
+            fewshot.read(tmp_path, TOY)
 
 
 def test_figures_and_table_of_a_split(tmp_path: Path) -> None:
