@@ -24,6 +24,7 @@ from lightning_nas.differentiable import (
     GDAS,
     SNAS,
     AlphaOptimizer,
+    Alphas,
     DifferentiableModule,
     LearningStrategy,
 )
@@ -198,6 +199,78 @@ def test_mixed_precision_moves_weights_and_alphas(tmp_path: Path, name: str) -> 
     assert all(vector.abs().max() > 0.05 for vector in vectors(state(tmp_path)))
 
 
+PASSES = {
+    "darts1": ["alphas", "weights"],
+    "darts2": ["weights", "alphas", "weights", "weights", "weights"],
+    "snas": ["weights"],
+    "snas_held_out": ["alphas", "weights"],
+    "dsnas": ["weights"],
+    "leave_one_out": ["alphas"] * 3 + ["weights"] * 3,
+    "gdas": ["alphas", "weights"],
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_weights_and_alphas_learn_from_their_own_images_in_the_order_of_the_method(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[str] = []
+    noise: list[tuple[float, ...]] = []
+    loss, gumbel = DifferentiableModule._loss, DifferentiableModule.gumbel
+
+    def watched_loss(
+        module: DifferentiableModule, title: str, batch: Any, mixture: Any, weights: Any
+    ) -> torch.Tensor:
+        half = {bool(index >= 100) for index in batch[2].tolist()}
+        if module.strategy.needs_held_out:
+            assert half == {title == "learn/loss"}
+        passes.append("alphas" if title == "learn/loss" else "weights")
+        if name.startswith("darts"):  # as they are now
+            for share, alpha in zip(mixture, module.alphas.probabilities(), strict=True):
+                assert torch.equal(share, alpha)
+        return loss(module, title, batch, mixture, weights)
+
+    def watched_noise(module: DifferentiableModule) -> list[torch.Tensor]:
+        drawn = gumbel(module)
+        noise.append(tuple(drawn[0].tolist()))
+        return drawn
+
+    monkeypatch.setattr(DifferentiableModule, "_loss", watched_loss)
+    monkeypatch.setattr(DifferentiableModule, "gumbel", watched_noise)
+    learn(tmp_path, STRATEGIES[name], max_epochs=1, limit_train_batches=2)
+    assert passes == PASSES[name] * 2
+    assert len(set(noise)) == len(noise) == (0 if name.startswith("darts") else len(passes))
+
+
+@pytest.mark.parametrize("name", ["snas", "snas_held_out", "gdas"])
+def test_samples_are_taken_at_the_temperature_of_the_epoch(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    perturbed = Alphas.perturbed
+
+    def watched(alphas: Alphas, noise: Any, temperature: float) -> list[torch.Tensor]:
+        seen.append(temperature)
+        return perturbed(alphas, noise, temperature)
+
+    monkeypatch.setattr(Alphas, "perturbed", watched)
+    learn(tmp_path, STRATEGIES[name], limit_train_batches=1)
+    expected = [STRATEGIES[name].temperature(epoch / 3) for epoch in range(3)]
+    assert list(dict.fromkeys(seen)) == expected
+
+
+def test_the_weights_learn_the_mean_loss_of_the_paths(tmp_path: Path) -> None:
+    """Of paths that are one and the same it is that of one, however many they are."""
+    only = RestrictedSpace(SPACE, ((1,), (2,), (0,)))
+    found = []
+    for paths in (2, 4):
+        root = tmp_path / str(paths)
+        strategy = DSNAS(estimator="leave_one_out", paths=paths)
+        learn(root, strategy, space=only, max_epochs=1, limit_train_batches=1)
+        found.append(state(root)["state_dict"])
+    short_runs.assert_close(*({k: v for k, v in s.items() if k.startswith("supernet")} for s in found))
+
+
 class Disturbance(Callback):
     """Draws from the global streams."""
 
@@ -360,7 +433,9 @@ def test_a_run_leaves_what_was_learnt(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (result["best"]["params"], result["epochs"]) == (SPACE.cost(SPACE.decode(arch)).params, 3)
     assert [row["accuracy"] != "" for row in found] == [False, True, False]
     assert found[1]["genotype_accuracy"] == str(round(short_runs.logged(root, "val/genotype_accuracy")[0], 4))
-    assert [float(row["temperature"]) for row in found] == short_runs.logged(root, "learn/temperature")
+    temperatures = [float(row["temperature"]) for row in found]
+    assert temperatures == short_runs.logged(root, "learn/temperature")
+    assert temperatures == [SNAS().temperature(epoch / 3) for epoch in range(3)]
     assert [float(row["entropy"]) for row in found] == short_runs.logged(root, "learn/entropy")
     assert short_runs.logged(root, "learn/ground_truth")[-1] == truth
     for epoch in ("1", "2", "3"):
