@@ -4,7 +4,7 @@
     python -m examples.zero_shot --root datasets/cifar10 --benchmark nasbench201.csv --workers 2
 
 Every estimator looks at the same 300 random architectures at their published size, of different classes as Ning et al. compare
-them, with one initialisation and one batch of 64 images of CIFAR-10; the neural tangent kernel at 30 others, with 50 images. Ning et al.
+them, with one initialisation and one batch of 64 images of CIFAR-10; the neural tangent kernel at 30, with 50 images. Ning et al.
 (Evaluating Efficient Performance Estimators of Neural Architectures, NeurIPS 2021, App. B) took all 6,466 classes, three
 initialisations and five batches of 128 images, and the mean ground truth of every class.
 
