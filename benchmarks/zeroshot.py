@@ -32,7 +32,6 @@ ESTIMATORS: list[Estimator] = [
     *[ReLULogDet(), ReLU(), NTK(), LinearRegions()],
 ]
 IMAGES = 64
-NTK_IMAGES = 50
 
 
 def step(networks: list[nn.Module], images: Tensor, labels: Tensor) -> None:
@@ -42,9 +41,8 @@ def step(networks: list[nn.Module], images: Tensor, labels: Tensor) -> None:
 
 
 def estimate(estimator: Estimator, networks: list[nn.Module], images: Tensor, labels: Tensor) -> None:
-    number = NTK_IMAGES if isinstance(estimator, NTK) else IMAGES
     for network in networks:
-        estimator(network, images[:number], labels[:number])
+        estimator(network, images, labels)
 
 
 def costs(space: NASBench201) -> None:

@@ -70,12 +70,13 @@ def architectures(number: int) -> tuple[Architecture, ...]:
 
 def estimate(out: Path, number: int, arguments: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Lets the verb estimate, unless it has done so, and returns every criterion of every score."""
-    result, chosen, space = out / "estimates.json", out / "architectures.txt", NASBench201()
-    if not result.exists():
+    chosen, space = out / "architectures.txt", NASBench201()
+    if not (out / "estimates.csv").exists():
         with written_whole(chosen) as temporary:
             temporary.write_text("".join(f"{space.encode(path)}\n" for path in architectures(number)))
         lightning_nas(["estimate", *arguments, "--paths", str(chosen), "--out", str(out)])
-    criteria: dict[str, dict[str, float | None]] = json.loads(result.read_text())["criteria"]
+    result = json.loads((out / "estimates.json").read_text())
+    criteria: dict[str, dict[str, float | None]] = result["criteria"]
     return criteria
 
 

@@ -1,8 +1,11 @@
 """All estimators with their options, and what several tests look at with them."""
 
 import importlib
+import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path as File
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +25,22 @@ from lightning_nas.zeroshot import (
     Snip,
     SynFlow,
 )
+
+
+@dataclass(frozen=True)
+class Nothing(Estimator):
+    """Is defined for no network."""
+
+    title: ClassVar[str] = "nothing"
+
+    def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+        return math.nan
+
+
+class Params(Nothing):
+    """Has the title of a column."""
+
+    title: ClassVar[str] = "params"
 
 
 def example() -> type[Estimator]:

@@ -32,7 +32,7 @@ def over_epochs(
     """Tau, stability, and the accuracy of the complexity groups, over the epochs whose scores are in a folder.
 
     Args:
-        folder: With files such as epoch_001.csv.
+        folder: With files such as epoch_0001.csv.
         archs: Encoded architectures of the ranking, n of them.
         truth: Ground truth in percent, shape (n,); None where it is not known.
         complexity: Name and values of a cost, shape (n,); None where all are alike or it is not known.
@@ -41,7 +41,7 @@ def over_epochs(
     Raises:
         NASError: There are no such files, or they score other architectures.
     """
-    tables = _read(folder, "epoch", "of epochs: needed are files such as epoch_001.csv")
+    tables = _read(folder, "epoch", "of epochs: needed are files such as epoch_0001.csv")
     # A training usually scores a part of the paths.
     scored = set(next(iter(tables.values())).archs)
     part = [i for i, arch in enumerate(archs) if arch in scored]

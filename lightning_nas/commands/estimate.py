@@ -1,15 +1,17 @@
 """``lightning-nas estimate``: what can be told of networks without training them."""
 
+import hashlib
 import json
 import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -28,8 +30,8 @@ from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.ranking.mutation import MutationBias
 from lightning_nas.ranking.report import plain_report
 from lightning_nas.ranking.table import ScoreTable
+from lightning_nas.spaces import ListedSpace, SearchSpace
 from lightning_nas.spaces import Path as Architecture
-from lightning_nas.spaces import SearchSpace
 from lightning_nas.zeroshot import Estimator, vote
 from lightning_nas.zeroshot.estimates import Estimates
 from lightning_nas.zeroshot.estimation import Images, Inherited, Source, Untrained, estimate_paths
@@ -48,6 +50,7 @@ PRINTED = {
     "complexity_bias": "bias",
     "unscored": "n/a",
 }
+COLUMNS = ("arch", "ground_truth", "ground truth", "vote", "params", "macs", "degenerate")
 MAX_CHOICES = 12  # more cannot be read in a figure
 
 
@@ -99,25 +102,29 @@ def estimate(
     Raises:
         NASError: Something is given that does not fit the rest, or an estimator cannot look at these networks.
     """
-    _require(estimators, data, seeds, workers, device, ckpt_path, images=images, batches=batches)
+    _require_numbers(seeds, selection_seed, ckpt_path, workers=workers, images=images, batches=batches)
+    _require_device(device, workers)
+    _require_estimators(estimators, data, images)
     _require_free(out)
     voters = _voters([estimator.name for estimator in estimators], experts)
     space, source = _source(space, ckpt_path, data)
-    archs = select_paths(space, paths, selection_seed)
+    archs = select_paths(space, paths, selection_seed, key="paths")
     truth = None if benchmark is None else _truth(TabularBenchmark.read(benchmark), space, dataset, archs)
     supernet = {} if ranking is None else _one_shot(ScoreTable.read(ranking), space, archs)
+    shown = [] if data is None else _batches(data, images, batches)
     settings = {
         "estimators": [estimator.name for estimator in estimators],
         "space": space.describe(),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
-        "data": None if data is None else data.name,
-        "paths": str(paths),
-        "selection_seed": selection_seed,
+        "weights": source.weights if isinstance(source, Inherited) else "initial",
+        "data": None if data is None else f"{data.name}, images {_digest(*chain(*shown))}",
+        "paths": f"{len(archs)} paths {_digest(np.array(archs))}",
         "images": images,
         "batches": batches,
         "seeds": list(seeds),
         "device": device,
     }
+    require_writable(out, out)
     record = PartialScores(out / "estimates.partial", settings)
     try:
         with tqdm(total=len(archs), desc="estimate", unit="path", disable=not estimators) as bar:
@@ -125,7 +132,7 @@ def estimate(
                 estimators,
                 source,
                 archs,
-                [] if data is None else _batches(data, images, batches),
+                shown,
                 seeds,
                 workers,
                 device,
@@ -145,26 +152,35 @@ def estimate(
 # --------------------------------------------------------------------------------------- what is looked at
 
 
-def _require(
-    estimators: Sequence[Estimator],
-    data: ImageDataModule | None,
-    seeds: Sequence[int],
-    workers: int,
-    device: Device,
-    ckpt_path: Path | None,
-    **counts: int,
+def _require_numbers(
+    seeds: Sequence[int], selection_seed: int, ckpt_path: Path | None, **counts: int
 ) -> None:
-    require_at_least(1, workers=workers, **counts)
-    if not seeds or min(seeds) < 0:
-        raise NASError(f"seeds is {list(seeds)}: valid is at least one number from 0")
+    require_at_least(1, **counts)
+    require_at_least(0, selection_seed=selection_seed)
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise NASError(f"seeds is {list(seeds)}: valid is at least one number from 0, each once")
     if ckpt_path is not None and len(seeds) > 1:
         raise NASError(f"seeds is {list(seeds)}, but ckpt_path gives the weights: give one seed")
+
+
+def _require_device(device: Device, workers: int) -> None:
     if device == "cuda" and workers > 1:
         raise NASError(f"workers is {workers}, but device is cuda: valid is 1")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NASError("device is cuda, but PyTorch finds no GPU here: valid is cpu")
+
+
+def _require_estimators(estimators: Sequence[Estimator], data: ImageDataModule | None, images: int) -> None:
     names = [estimator.name for estimator in estimators]
     for name, following in pairwise(sorted(names)):
         if name == following:
             raise NASError(f"estimators has {name} twice")
+    for estimator in estimators:
+        if estimator.name in COLUMNS:
+            raise NASError(
+                f"estimators has one titled {estimator.name}, as another column is: give it another title"
+            )
+        estimator.require_images(images)
     if estimators and data is None:
         raise NASError(
             f"data is not given, but {names[0]} looks at images: give a dataset such as DigitsDataModule, or "
@@ -177,7 +193,6 @@ def _require_free(out: Path) -> None:
         raise NASError(
             f"out is {str(out)!r}, which holds estimates.csv: choose another, or remove it to estimate anew"
         )
-    require_writable(out, out)
 
 
 def _voters(names: Sequence[str], experts: Sequence[str] | None) -> list[str]:
@@ -210,7 +225,9 @@ def _source(
     for name, given in facts.items():
         if given != (wanted := getattr(trained.space, name)):
             raise NASError(f"data has {name} {given}, but the checkpoint was trained with {name} {wanted}")
-    return trained.space, Inherited(ckpt_path)
+    if trained.classes is not None and data is not None and data.classes is not None:
+        checkpoint.require_classes(trained.classes, data.classes)
+    return trained.space, Inherited.of(ckpt_path)
 
 
 def _batches(data: ImageDataModule, images: int, batches: int) -> list[Images]:
@@ -223,13 +240,22 @@ def _batches(data: ImageDataModule, images: int, batches: int) -> list[Images]:
     return list(zip(map(np.asarray, x.split(images)), map(np.asarray, y.split(images)), strict=True))
 
 
+def _digest(*arrays: NDArray[Any]) -> str:
+    """A fingerprint of numbers: 16 hexadecimal digits."""
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
+
+
 def _truth(
     benchmark: TabularBenchmark, space: SearchSpace, dataset: str | None, paths: Sequence[Architecture]
 ) -> Floats:
-    known = benchmark.truth(space, dataset)
+    # Of these paths alone: a table that lacks others will do.
+    known = benchmark.truth(ListedSpace(space, tuple(paths)), dataset)
     for path in paths:
         if path not in known:
-            raise NASError(f"{benchmark.path} does not have the architecture {space.encode(path)!r}")
+            raise NASError(
+                f"{benchmark.path} does not have the architecture {space.encode(path)!r}: give it as paths, too, to take "
+                "its architectures"
+            )
     return np.array([known[path] for path in paths])
 
 
@@ -261,17 +287,17 @@ def _costs(space: SearchSpace, paths: Sequence[Architecture]) -> dict[str, Float
 
 
 def _write(result: Estimates, settings: Mapping[str, Any], out: Path) -> None:
-    result.write(out / "estimates.csv")
     criteria = result.criteria()
     biases = result.biases()
     if criteria:
         content = {"settings": settings, **plain_report(criteria, biases)}
         with written_whole(out / "estimates.json") as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
-    console = Console()
-    console.print(_table(result, criteria))
     for name, figure in _figures(result, biases).items():
         plots.save(figure, out / f"{name}.png")
+    result.write(out / "estimates.csv")  # last, because it says that nothing is left to be done
+    console = Console()
+    console.print(_table(result, criteria))
     console.print(
         f"estimates.csv and figures of {len(result.paths)} architectures are in {out}", soft_wrap=True
     )
@@ -323,7 +349,7 @@ def _figures(result: Estimates, biases: Mapping[str, MutationBias]) -> dict[str,
 
 
 def _best(result: Estimates) -> Figure:
-    best = result.best(min(BEST, len(result.paths)))
+    best = {name: first for name, first in result.best(BEST).items() if first}
     truth = np.full(len(result.paths), np.nan) if result.truth is None else result.truth
     return plots.best_architectures(
         {name: [sketch(result.space, result.paths[i]) for i in first] for name, first in best.items()},

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lightning_nas import checkpoint
 from lightning_nas.errors import NASError
+from lightning_nas.evaluation import select_paths
 from lightning_nas.files import written_whole
 from lightning_nas.ranking import ScoreTable, kendall_tau
 from lightning_nas.ranking.metrics import Floats, count_of, ranking
@@ -55,11 +56,11 @@ def prune(
     table = ScoreTable.read(run / "ranking.csv")
     if by not in table.columns:
         raise NASError(f"by is {by!r}, but {table.path} has no such column")
+    scores = table.columns[by] * (-1 if by == "loss" else 1)
+    if np.isnan(scores).all():
+        raise NASError(f"by is {by!r}, but {table.path} has only nan in that column")
     space = checkpoint.facts(run / "last.ckpt").space
-    paths, scores = (
-        [space.decode(arch) for arch in table.archs],
-        table.columns[by] * (-1 if by == "loss" else 1),
-    )
+    paths = select_paths(space, str(table.path))
     console = Console()
     part: ListedSpace | RestrictedSpace
     if keep is not None:

@@ -99,7 +99,7 @@ def rank(
         benchmark: A table of ground truth (CSV); without one it is that of the files.
         dataset: Column of the table; None takes the only one.
         against: The ranking.csv of another checkpoint: how much the ranking changed until then.
-        epochs: A folder of scores during training, epoch_001.csv and so on with the columns arch and accuracy, of the
+        epochs: A folder of scores during training, epoch_0001.csv and so on with the columns arch and accuracy, of the
             same architectures or some of them; they are drawn, which needs out.
         batches: A folder of scores of a validation with ranking.by_batches, batches_0001.csv and so on, of the same
             architectures: how good the ranking is after so many batches, and how like that of all.

@@ -1,6 +1,7 @@
 """Which paths of a space are scored."""
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path as File
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,9 @@ ENUMERABLE = 100_000
 PathSelection = Literal["all", "classes"] | int | str
 
 
-def select_paths(space: SearchSpace, paths: PathSelection, seed: int = 0) -> tuple[Path, ...]:
+def select_paths(
+    space: SearchSpace, paths: PathSelection, seed: int = 0, key: str = "ranking.paths"
+) -> tuple[Path, ...]:
     """The paths to score, without repetition, in the order of the space or of the file.
 
     Args:
@@ -24,21 +27,25 @@ def select_paths(space: SearchSpace, paths: PathSelection, seed: int = 0) -> tup
             (all, where the space has no more); or a file with an architecture per line, or a table with a
             column ``arch``.
         seed: Seed of the draw: equal seeds give equal paths.
+        key: Where ``paths`` was given.
 
     Raises:
         NASError: A space too large to enumerate, less than one path, or a file that cannot be read.
     """
+    valid = "'all', 'classes', numbers from 1, and files"
     if isinstance(paths, str) and paths not in ("all", "classes"):
+        if not File(paths).exists():
+            raise NASError(f"{key} is {paths!r}, but there is no such file: valid are {valid}")
         return tuple(ListedSpace(space, paths))
     if isinstance(paths, str):
         if space.size > ENUMERABLE:
             raise NASError(
-                f"ranking.paths is {paths!r}, but the space has {space.size:.3g} paths: give a number of paths, at "
+                f"{key} is {paths!r}, but the space has {space.size:.3g} paths: give a number of paths, at "
                 f"most {ENUMERABLE}"
             )
         return tuple(space) if paths == "all" else _representatives(space)
     if paths < 1:
-        raise NASError(f"ranking.paths is {paths}: valid are 'all', 'classes', numbers from 1, and files")
+        raise NASError(f"{key} is {paths}: valid are {valid}")
     if paths >= space.size:
         return tuple(space)
     rng = generator(seed, Stream.SUBSET)

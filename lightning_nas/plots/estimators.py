@@ -133,7 +133,7 @@ def _histogram(axes: Axes, name: str, scores: NDArray[np.float64], best: int | N
         return
     bends = axes.xaxis.get_transform()
     low, high = bends.transform([finite.min(), finite.max()])
-    room = 0.5 if low == high else 0.0
+    room = max(0.5, 0.01 * abs(low)) if low == high else 0.0
     edges = bends.inverted().transform(np.linspace(low - room, high + room, BINS + 1))
     # Rounding must not push the outermost scores out of their bins.
     edges[0], edges[-1] = min(edges[0], finite.min()), max(edges[-1], finite.max())

@@ -46,10 +46,18 @@ class Estimator(ABC):
         Raises:
             NASError: Too few images, or the network has nothing that this estimator could look at.
         """
-        if len(images) < self.min_images:
-            raise NASError(f"{self.name} is given {len(images)} images, but needs at least {self.min_images}")
+        self.require_images(len(images))
         with left_alone(network), torch.enable_grad():
             return self.score(network.train(), images, labels)
+
+    def require_images(self, number: int) -> None:
+        """Refuses too few images.
+
+        Raises:
+            NASError: They are less than ``min_images``.
+        """
+        if number < self.min_images:
+            raise NASError(f"{self.name} is given {number} images, but needs at least {self.min_images}")
 
     @property
     def name(self) -> str:
@@ -65,7 +73,10 @@ class Estimator(ABC):
 
 @contextmanager
 def left_alone(network: nn.Module) -> Iterator[None]:
-    """Puts modes, buffers, gradients and the state of torch's random streams back as they were."""
+    """Puts modes, buffers, gradients and the state of torch's random streams back as they were.
+
+    Inside, all weights can have gradients, and none has one yet.
+    """
     modes = {module: module.training for module in network.modules()}
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     parameters = [(weight, weight.grad, weight.requires_grad) for weight in network.parameters()]
@@ -74,6 +85,7 @@ def left_alone(network: nn.Module) -> Iterator[None]:
         try:
             for weight, *_ in parameters:
                 weight.requires_grad_()
+                weight.grad = None  # or what is propagated back would be added to it
             yield
         finally:
             for module, training in modes.items():

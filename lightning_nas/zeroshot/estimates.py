@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path as File
 
 import numpy as np
@@ -58,7 +59,7 @@ class Estimates:
             {"arch": [self.space.encode(path) for path in self.paths]}
             | truth
             | {name: _plain(column) for name, column in self.scores.items()}
-            | {"degenerate": [" ".join(names[column]) for column in wrong.T]},
+            | {"degenerate": ["; ".join(names[column]) for column in wrong.T]},
         )
 
     def rank_differences(self) -> tuple[dict[str, list[float]], list[str]] | None:
@@ -80,7 +81,7 @@ class Estimates:
         }
         return differences, labels
 
-    @property
+    @cached_property
     def _params(self) -> Floats:
         return np.array([self.space.cost(path).params for path in self.paths], dtype=np.float64)
 
@@ -130,11 +131,16 @@ class Estimates:
         return found
 
     def best(self, number: int) -> dict[str, list[int]]:
-        """The positions of the paths that every score puts first; of equal ones those that come first."""
-        return {
-            name: np.argsort(-_ranks(scores), kind="stable")[:number].tolist()
-            for name, scores in self.finite.items()
-        }
+        """The positions of the paths that every score puts first; of equal ones those that come first.
+
+        Returns:
+            For every score as many as are known, and at most ``number``.
+        """
+        found = {}
+        for name, scores in self.finite.items():
+            known = np.count_nonzero(np.isfinite(scores))
+            found[name] = np.argsort(-_ranks(scores), kind="stable")[: min(number, known)].tolist()
+        return found
 
 
 def _ranks(scores: Floats) -> Floats:

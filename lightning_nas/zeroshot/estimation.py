@@ -3,12 +3,14 @@
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path as File
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lightning_nas.architecture import network_seed
-from lightning_nas.checkpoint import load_supernet
+from lightning_nas.checkpoint import digest, load_supernet
+from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
 from lightning_nas.spaces import Path, SearchSpace, Supernet
 from lightning_nas.spaces.operations import STANDALONE, NormPolicy
@@ -62,19 +65,39 @@ class Inherited:
     """Networks with the weights of a trained supernet.
 
     Attributes:
-        ckpt_path: A checkpoint of the supernet.
+        ckpt_path: A checkpoint of the supernet, which every process reads.
+        weights: The fingerprint of its weights, which a training may replace in the meantime.
     """
 
     ckpt_path: File
+    weights: str
+
+    @classmethod
+    def of(cls, ckpt_path: File) -> Self:
+        """The weights that a checkpoint holds now.
+
+        Raises:
+            NASError: The file is missing, damaged or not the checkpoint of a supernet.
+        """
+        return cls(ckpt_path, digest(load_supernet(ckpt_path)))
 
     def network(self, path: Path, seed: int) -> nn.Module:
-        """The network of a path; the seed does not matter."""
-        return _supernet(self.ckpt_path).extract(path)
+        """The network of a path; the seed does not matter.
+
+        Raises:
+            NASError: The checkpoint has other weights by now.
+        """
+        return _supernet(self).extract(path)
 
 
-@cache
-def _supernet(ckpt_path: File) -> Supernet:
-    return load_supernet(ckpt_path)
+@lru_cache(maxsize=1)
+def _supernet(source: Inherited) -> Supernet:
+    supernet = load_supernet(source.ckpt_path)
+    if digest(supernet) != source.weights:
+        raise NASError(
+            f"ckpt_path is {str(source.ckpt_path)!r}, whose weights were replaced since: give one that stays as it is"
+        )
+    return supernet
 
 
 def estimate_paths(
@@ -116,12 +139,14 @@ def estimate_paths(
     saved = time.monotonic()
     job = partial(_estimates, estimators, source, batches, seeds, device)
     try:
-        for row in _in_processes(job, paths[len(rows) :] if estimators else (), workers):
-            rows.append(row)
-            show(len(rows))
-            if record is not None and time.monotonic() - saved > SAVE_EVERY:
-                record.write({"rows": rows})
-                saved = time.monotonic()
+        # Closed, because a pool that is left open works off all paths before the process ends.
+        with closing(_in_processes(job, paths[len(rows) :] if estimators else (), workers)) as found:
+            for row in found:
+                rows.append(row)
+                show(len(rows))
+                if record is not None and time.monotonic() - saved > SAVE_EVERY:
+                    record.write({"rows": rows})
+                    saved = time.monotonic()
     except KeyboardInterrupt:
         if record is not None:
             record.write({"rows": rows})
@@ -132,15 +157,38 @@ def estimate_paths(
 Job = Callable[[Path], list[float]]
 
 
-def _in_processes(job: Job, paths: Sequence[Path], workers: int) -> Iterator[list[float]]:
+def _in_processes(job: Job, paths: Sequence[Path], workers: int) -> Generator[list[float], None, None]:
     """What a job makes of every path, in their order."""
     if workers == 1:
         yield from map(job, paths)
         return
     # Forking a process that has threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (job,)) as pool:
-        yield from pool.map(_do, paths)
+    pool = ProcessPoolExecutor(workers, context, _begin, (job,))
+    try:
+        with _deaf_to_interrupts():
+            found = pool.map(_do, paths)
+        yield from found
+    except BrokenProcessPool as error:
+        raise NASError(
+            f"workers is {workers}, but one of these processes was ended, mostly for want of memory: the same command "
+            "continues, also with fewer"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started here do not hear Ctrl-C, from their first moment on.
+
+    It reaches all processes of a terminal; the first of them brings the others to an end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _job: Job
@@ -150,8 +198,6 @@ _job: Job
 def _begin(job: Job) -> None:
     global _job
     _job = job
-    # Ctrl-C reaches all processes of a terminal; the first of them brings the others to an end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _do(path: Path) -> list[float]:

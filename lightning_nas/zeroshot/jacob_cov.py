@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_nas.errors import NASError
 from lightning_nas.zeroshot.base import Estimator
 
 
@@ -20,12 +21,19 @@ class JacobCov(Estimator):
     Attributes:
         matrix: ``correlation`` as in released code, or ``covariance`` as Ning et al. write.
         k: Keeps the logarithm finite, above 0.
+
+    Raises:
+        NASError: k is not above 0.
     """
 
     matrix: Literal["correlation", "covariance"] = "correlation"
     k: float = 1e-5
     title: ClassVar[str] = "jacob_cov"
     min_images: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if not self.k > 0:
+            raise NASError(f"JacobCov.k is {self.k}: valid are numbers above 0")
 
     def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
         """The score of the input gradients."""

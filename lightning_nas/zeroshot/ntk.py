@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lightning_nas.errors import NASError
 from lightning_nas.zeroshot.base import Estimator, scored_weights
 
 
@@ -17,12 +18,19 @@ class NTK(Estimator):
     condition number, the easier a network is to train. It is -inf where gradients of images are linearly dependent.
 
     Attributes:
-        images: How many of the images are looked at; each costs a backward pass through all of them.
+        images: How many of the images are looked at, at most; each costs a backward pass through all of them.
+
+    Raises:
+        NASError: Less than two images.
     """
 
     images: int = 50
     title: ClassVar[str] = "ntk"
     min_images: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if self.images < self.min_images:
+            raise NASError(f"NTK.images is {self.images}: valid are numbers from {self.min_images}")
 
     def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
         """Minus the condition number."""

@@ -1,10 +1,13 @@
 import csv
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import exports
 import numpy as np
 import pytest
+import torch
 
 from lightning_nas.cli import main
 from lightning_nas.spaces import NASBench201
@@ -57,7 +60,7 @@ def test_everything_is_told_of_every_architecture(
         assert float(row["ground_truth"]) == pytest.approx(50 + space.index(path) / 1000)
         assert Cost(int(row["params"]), int(row["macs"])) == space.cost(path)
         wrong = [name for name in (*names, "vote") if not np.isfinite(float(row[name]))]
-        assert row["degenerate"].split() == wrong
+        assert row["degenerate"] == "; ".join(wrong)
     found = json.loads((tmp_path / "out" / "estimates.json").read_text())
     assert list(found["criteria"]) == [*names, "vote", "params", "macs"]
     assert set(found["criteria"]["snip"]) >= {
@@ -182,6 +185,20 @@ def test_interrupted_the_same_command_continues(tmp_path: Path, monkeypatch: pyt
         (["--estimators", "jacob_cov", "--images", "1"], "jacob_cov is given 1 images, but needs at least 2"),
         (["--estimators", "snip", "--images", "5000"], "digits has only 300 training images"),
         (["--estimators", "snip", "--seeds", "[]"], "seeds is .*: valid is at least one number from 0"),
+        (["--estimators", "snip", "--seeds", "[1, 1]"], r"seeds is \[1, 1\]: valid is .* each once"),
+        (
+            ["--estimators", "snip", "--selection_seed", "-1"],
+            "selection_seed is -1: valid are numbers from 0",
+        ),
+        (
+            ["--estimators", "snip", "--paths", "al"],
+            "paths is 'al', but there is no such file: valid are 'all'",
+        ),
+        (["--estimators", "snip", "--paths", "0"], " paths is 0: valid are 'all'"),
+        (
+            ["--estimators", "estimator_cases.Params"],
+            "estimators has one titled params, as another column is",
+        ),
         (["--estimators", "snip", "--workers", "2", "--device", "cuda"], "device is cuda: valid is 1"),
         (["--estimators", "snip", "--experts", '["snop"]'], "experts has 'snop'"),
     ],
@@ -208,6 +225,109 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     table.write_text(f"arch,made_up\n{NASBench201().encode((3,) * 6)},90\n")
     with pytest.raises(SystemExit, match=r"table\.csv"):
         estimate(tmp_path / "out", *SMALL, *DIGITS, "--estimators", "snip", "--benchmark", str(table))
+
+
+def test_a_table_may_lack_what_is_not_asked_for(tmp_path: Path) -> None:
+    space, table = NASBench201(), tmp_path / "table.csv"
+    lines = [f"{space.encode((choice,) * 6)},{90 + choice}" for choice in (1, 2, 3)]
+    table.write_text("arch,made_up\n" + "\n".join(lines))
+    given = [*SMALL, "--estimators", "[]", "--paths", str(table), "--benchmark", str(table)]
+    rows = estimate(tmp_path / "out", *given)
+    assert [float(row["ground_truth"]) for row in rows] == [91, 92, 93]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_few_architectures_have_the_criteria_that_they_can_have(
+    tmp_path: Path, benchmark: Path, number: int
+) -> None:
+    args = [*SMALL, *DIGITS, "--estimators", "synflow,estimator_cases.Nothing", "--benchmark", str(benchmark)]
+    rows = estimate(tmp_path, *args, "--paths", str(number))
+    assert [row["degenerate"] for row in rows] == ["nothing"] * number
+    criteria = json.loads((tmp_path / "estimates.json").read_text())["criteria"]
+    assert (criteria["synflow"]["kendall_tau"] is None) == (number == 1)
+    assert criteria["nothing"]["kendall_tau"] is None
+    assert (tmp_path / "best.png").exists()
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("lightning_nas.zeroshot.SynFlow.score", None)
+    with pytest.raises(
+        SystemExit, match=r"out is .*file/out', where nothing can be written: Not a directory"
+    ):
+        estimate(tmp_path / "file" / "out", *SMALL, *DIGITS, "--estimators", "synflow", "--paths", "2")
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="device is cuda, but PyTorch finds no GPU here: valid is cpu"):
+        estimate(tmp_path, *SMALL, *DIGITS, "--estimators", "synflow", "--device", "cuda")
+
+
+def test_labels_of_another_meaning_are_refused(tmp_path: Path) -> None:
+    space = NASBench201(channels=2, cells=1, in_channels=1, image_size=8)
+    exports.write_supernet(tmp_path / "last.ckpt", space, classes=list("abcdefghij"))
+    given = ["--ckpt_path", str(tmp_path / "last.ckpt"), "--estimators", "snip", "--paths", "1"]
+    with pytest.raises(SystemExit, match="whose class 0 is 'a', but class 0 of data is '0'"):
+        estimate(tmp_path / "out", *given, *DIGITS)
+    noise = ["--data", "NoiseDataModule", "--data.image_size", "8", "--data.in_channels", "1"]
+    assert estimate(tmp_path / "out", *given, *noise)  # whose labels mean nothing
+
+
+def interrupted(out: Path, args: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends a command before its first estimate."""
+
+    def interrupt(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lightning_nas.zeroshot.SynFlow.score", interrupt)
+        with pytest.raises(SystemExit, match="the same command continues"):
+            estimate(out, *args)
+
+
+def test_what_changed_in_the_meantime_is_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, archs, out = NASBench201(), tmp_path / "archs.txt", tmp_path / "out"
+    archs.write_text(space.encode((1,) * 6))
+    args = [*SMALL, *DIGITS, "--estimators", "synflow", "--paths", str(archs)]
+    interrupted(out, args, monkeypatch)
+    with pytest.raises(
+        SystemExit, match=r"begun with data digits, images .*, but now data is digits, images"
+    ):
+        estimate(out, *args, "--data.split_seed", "1")
+    archs.write_text(space.encode((2,) * 6))
+    with pytest.raises(SystemExit, match=r"begun with paths 1 paths .*, but now paths is 1 paths"):
+        estimate(out, *args)
+
+
+def test_weights_that_changed_in_the_meantime_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "last.ckpt"
+    exports.write_supernet(file, NASBench201(channels=2, cells=1, in_channels=1, image_size=8))
+    args = ["--ckpt_path", str(file), *DIGITS, "--estimators", "synflow", "--paths", "1"]
+    interrupted(tmp_path / "out", args, monkeypatch)
+    content = torch.load(file)
+    torch.save(content | {"state_dict": {k: 2 * v for k, v in content["state_dict"].items()}}, file)
+    with pytest.raises(SystemExit, match=r"begun with weights .*, but now weights is"):
+        estimate(tmp_path / "out", *args)
+
+
+def test_interrupted_while_it_draws_the_same_command_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = [*SMALL, "--estimators", "[]", "--paths", "3"]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lightning_nas.plots.best_architectures", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            estimate(tmp_path, *args)
+    assert len(estimate(tmp_path, *args)) == 3
 
 
 def test_results_that_exist_are_not_replaced(tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ def test_bad_input(args: list[str], message: str, run: Path, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [("{},nan\n{},nan\n", "only nan in that column"), ("{},1\nelsewhere,2\n", r"ranking\.csv line 3: ")],
+)
+def test_scores_that_do_not_fit_are_refused(run: Path, tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "last.ckpt").symlink_to(run / "last.ckpt")
+    (tmp_path / "ranking.csv").write_text("arch,accuracy\n" + rows.format(*ARCHS))
+    with pytest.raises(SystemExit, match=message):
+        prune(tmp_path, "--drop", "1", "--out", tmp_path / "part.yaml")
+
+
 def test_a_run_that_was_not_validated_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"ranking\.csv"):
         prune(tmp_path, "--keep", "5", "--out", tmp_path / "part.yaml")

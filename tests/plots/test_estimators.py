@@ -56,6 +56,13 @@ def test_every_finite_score_is_counted() -> None:
     assert titles == ["grasp (2 not finite)", "relu", "lost (5 not finite)"]
 
 
+@pytest.mark.parametrize("score", [1e30, -1e30, 1e-30, 0.0])
+def test_a_single_architecture_is_a_bar(score: float) -> None:
+    figure = plots.score_histograms({"synflow": [score]})
+    figure.draw_without_rendering()
+    assert sum(counts(figure.axes[0])) == 1
+
+
 @pytest.mark.parametrize(
     ("scores", "scale", "label"),
     [

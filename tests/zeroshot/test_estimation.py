@@ -1,10 +1,12 @@
 """Estimates of many paths: averages, processes, interruptions."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import ClassVar
 
+import exports
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
 from lightning_nas.spaces import NASBench201, Path
 from lightning_nas.zeroshot import Estimator, GradNorm, ReLULogDet, Snip, SynFlow, estimation
-from lightning_nas.zeroshot.estimation import Images, Untrained, estimate_paths
+from lightning_nas.zeroshot.estimation import Images, Inherited, Untrained, estimate_paths
 
 SPACE = NASBench201(channels=2, cells=1, in_channels=1, image_size=8)
 PATHS: Sequence[Path] = [(3, 2, 1, 4, 3, 2), (1, 0, 0, 3, 0, 0), (0, 0, 0, 0, 0, 0), (2, 2, 2, 2, 2, 2)]
@@ -99,6 +101,59 @@ def test_interrupted_it_continues_where_it_was(tmp_path: File) -> None:
     )
     np.testing.assert_array_equal(again, whole)
     assert (len(Interrupting.calls), shown) == (5, [2, 3, 4])
+
+
+def test_an_interruption_ends_the_work_at_once(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when the error is forgotten, which would have the processes work off all paths before."""
+    ended: list[int] = []
+
+    def working(_job: estimation.Job, paths: Sequence[Path], _workers: int) -> Iterator[list[float]]:
+        try:
+            for _ in paths:
+                yield [0.0]
+        finally:
+            ended.append(1)
+
+    def interrupt(done: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(estimation, "_in_processes", working)
+    record = PartialScores(tmp_path / "partial", {})
+    with pytest.raises(KeyboardInterrupt) as held:
+        estimate_paths([Snip()], Untrained(SPACE), PATHS, batches(), record=record, show=interrupt)
+    assert (ended, record.read()) == ([1], {"rows": [[0.0]] * 2})
+    del held
+
+
+@dataclass(frozen=True)
+class Dying(Estimator):
+    """Ends its process, as the system does where memory is short."""
+
+    title: ClassVar[str] = "dying"
+
+    def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+        os._exit(9)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_ended_is_told_in_a_sentence() -> None:
+    with pytest.raises(NASError, match="workers is 2, but one of these processes was ended"):
+        estimate_paths([Dying()], Untrained(SPACE), PATHS, batches(), workers=2)
+
+
+def test_weights_that_are_replaced_are_not_mixed(tmp_path: File) -> None:
+    file = tmp_path / "last.ckpt"
+    exports.write_supernet(file, SPACE)
+    source = Inherited.of(file)
+    first = source.network(PATHS[0], 0).state_dict()
+    assert all(value.equal(first[name]) for name, value in source.network(PATHS[0], 1).state_dict().items())
+    content = torch.load(file)
+    torch.save(content | {"state_dict": {k: 2 * v for k, v in content["state_dict"].items()}}, file)
+    after = Inherited.of(file)
+    assert not all(v.equal(first[name]) for name, v in after.network(PATHS[0], 0).state_dict().items())
+    with pytest.raises(NASError, match=r"last\.ckpt', whose weights were replaced since"):
+        source.network(PATHS[0], 0)
 
 
 def test_what_is_estimated_is_kept_on_the_way(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:

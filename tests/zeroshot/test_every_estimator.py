@@ -1,7 +1,10 @@
 """What holds for all estimators: they leave no trace, and work in every space or say why not."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from space_checks import CONFIGS, images, small_space, some_paths
 from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
-from lightning_nas.zeroshot import Estimator
+from lightning_nas.zeroshot import NTK, Estimator, JacobCov
 
 SPACES = {file.stem.removesuffix("_small"): file for file in sorted(CONFIGS.glob("*_small.yaml"))}
 
@@ -90,6 +93,43 @@ def test_it_leaves_no_trace_when_it_fails(estimator: Estimator) -> None:
     with pytest.raises(RuntimeError, match="broken"):
         estimator(failing, *given)
     assert_same(before, everything(failing))
+
+
+@dataclass(frozen=True)
+class Propagating(Estimator):
+    """The first gradient, as one's own estimator may look at it."""
+
+    title: ClassVar[str] = "propagating"
+
+    def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+        nn.functional.cross_entropy(network(images), labels).backward()
+        gradient = next(network.parameters()).grad
+        assert gradient is not None
+        return float(gradient.abs().sum())
+
+
+def test_gradients_that_were_there_are_neither_counted_nor_changed() -> None:
+    given, network = labelled_images(), tiny_network()
+    fresh = Propagating()(network, *given)
+    assert all(weight.grad is None for weight in network.parameters())
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    before = everything(network)
+    assert Propagating()(network, *given) == fresh
+    assert_same(before, everything(network))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (partial(NTK, images=1), "NTK.images is 1: valid are numbers from 2"),
+        (partial(JacobCov, k=0.0), "JacobCov.k is 0.0: valid are numbers above 0"),
+        (partial(JacobCov, k=math.nan), "JacobCov.k is nan"),
+    ],
+)
+def test_options_out_of_range_are_refused(build: Callable[[], Estimator], message: str) -> None:
+    with pytest.raises(NASError, match=message):
+        build()
 
 
 def test_it_is_repeated_exactly(estimator: Estimator) -> None:
