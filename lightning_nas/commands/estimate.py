@@ -117,7 +117,7 @@ def estimate(
         "space": space.describe(),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "weights": source.weights if isinstance(source, Inherited) else "initial",
-        "data": None if data is None else f"{data.name}, images {_digest(*chain(*shown))}",
+        "data": None if data is None else f"{data.name}, images {_digest(*chain.from_iterable(shown))}",
         "paths": f"{len(archs)} paths {_digest(np.array(archs))}",
         "images": images,
         "batches": batches,

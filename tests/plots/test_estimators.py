@@ -29,6 +29,11 @@ def test_agreements_are_written_without_a_leading_zero() -> None:
     figure = plots.tau_matrix(["synflow", "params", "ground truth"], taus)
     axes = figure.axes[0]
     assert texts(axes) == ["1.00", "-.25", "-.25", "1.00", ".50", ".50", "1.00"]
+    assert {text.get_text(): text.get_color() for text in axes.texts} == {
+        "1.00": "white",
+        "-.25": "black",
+        ".50": "black",
+    }
     assert axes.images[0].get_clim() == (-1, 1)
     assert axes.get_facecolor() == to_rgba(UNKNOWN)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["synflow", "params", "ground truth"]

@@ -89,6 +89,24 @@ def test_tangent_kernel(samples: list[int], eigenvalues: list[float], condition:
     assert NTK()(network(), IMAGES[samples], LABELS[samples]) == pytest.approx(-condition, rel=1e-6)
 
 
+def test_the_kernel_is_that_of_the_first_images() -> None:
+    expected = NTK()(network(), IMAGES[:2], LABELS[:2])
+    assert NTK(images=2)(network(), IMAGES, LABELS) == expected
+
+
+def test_a_kernel_without_inverse_has_no_condition_however_it_is_rounded() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        rows = torch.randn(20, 50, generator=generator, dtype=torch.float64)
+        rows[1] = rows[0] + rows[2]
+        assert condition_number(rows @ rows.T) == math.inf
+
+
+def test_rounding_takes_no_logarithm_below_0() -> None:
+    rows = torch.randn(8, 50, generator=torch.Generator().manual_seed(0)).repeat(4, 1)
+    assert math.isfinite(JacobCov(k=1e-18).of_jacobian(rows))
+
+
 def codes(text: str) -> Tensor:
     return torch.tensor([[digit == "1" for digit in row] for row in text.split()])
 
@@ -99,3 +117,9 @@ def test_codes_of_rectifiers() -> None:
 
 def test_images_that_set_all_rectifiers_alike_have_no_volume() -> None:
     assert ReLULogDet.of_codes(codes("010 010 110")) == -math.inf
+    random = torch.rand(64, 5000, generator=torch.Generator().manual_seed(0)) > 0.5
+    assert math.isfinite(ReLULogDet.of_codes(random))
+    for twin in range(1, 64):
+        alike = random.clone()
+        alike[0] = alike[twin]
+        assert ReLULogDet.of_codes(alike) == -math.inf
