@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,9 @@ def estimate(
         "space": space.describe(),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "weights": source.weights if isinstance(source, Inherited) else "initial",
-        "data": None if data is None else f"{data.name}, images {_digest(*chain.from_iterable(shown))}",
+        "data": None
+        if data is None
+        else f"{data.name}, images {_digest(*(array for batch in shown for array in batch))}",
         "paths": f"{len(archs)} paths {_digest(np.array(archs))}",
         "images": images,
         "batches": batches,
