@@ -112,14 +112,13 @@ def estimate(
     truth = None if benchmark is None else _truth(TabularBenchmark.read(benchmark), space, dataset, archs)
     supernet = {} if ranking is None else _one_shot(ScoreTable.read(ranking), space, archs)
     shown = [] if data is None else _batches(data, images, batches)
+    fingerprint = _digest(*(array for batch in shown for array in batch))
     settings = {
         "estimators": [estimator.name for estimator in estimators],
         "space": space.describe(),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "weights": source.weights if isinstance(source, Inherited) else "initial",
-        "data": None
-        if data is None
-        else f"{data.name}, images {_digest(*(array for batch in shown for array in batch))}",
+        "data": None if data is None else f"{data.name}, images {fingerprint}",
         "paths": f"{len(archs)} paths {_digest(np.array(archs))}",
         "images": images,
         "batches": batches,
