@@ -124,10 +124,13 @@ def _with_named_estimators(args: Sequence[str]) -> list[str]:
     Raises:
         NASError: No estimator has such a title.
     """
+    option = "--estimators"
+    divided = [arg.split("=", 1) if arg.startswith(f"{option}=") else [arg] for arg in args]
+    args = [part for parts in divided for part in parts]
     preceding = ["", *args[:-1]]
     return [
-        json.dumps(named(arg)) if option == "--estimators" and not arg.startswith("[") else arg
-        for option, arg in zip(preceding, args, strict=True)
+        json.dumps(named(arg)) if before == option and not arg.startswith("[") else arg
+        for before, arg in zip(preceding, args, strict=True)
     ]
 
 

@@ -109,7 +109,7 @@ def test_options_of_estimators_and_classes_of_ones_own(tmp_path: Path) -> None:
     fisher = '[{"class_path": "lightning_nas.zeroshot.Fisher", "init_args": {"broadcast": true}}]'
     rows = estimate(tmp_path / "a", *SMALL, *DIGITS, "--estimators", fisher, "--paths", "2")
     assert "fisher(broadcast=True)" in rows[0]
-    plain = estimate(tmp_path / "b", *SMALL, *DIGITS, "--estimators", "fisher", "--paths", "2")
+    plain = estimate(tmp_path / "b", *SMALL, *DIGITS, "--estimators=fisher", "--paths", "2")
     assert [row["arch"] for row in plain] == [row["arch"] for row in rows]
     assert float(rows[0]["fisher(broadcast=True)"]) > float(plain[0]["fisher"])
     mine = estimate(
