@@ -18,15 +18,7 @@ def tau_over_epochs(epochs: Sequence[int], taus_by_name: Mapping[str, ArrayLike]
         epochs: Numbers of the epochs, e of them.
         taus_by_name: For every curve its taus, shape (e,); NaN leaves a gap.
     """
-    figure = style.new_figure(6, 3.6)
-    axes = figure.subplots()
-    for name, colour in style.colours(taus_by_name).items():
-        taus = np.asarray(taus_by_name[name], dtype=np.float64)
-        axes.plot(epochs, taus, ".-", color=colour, linewidth=1.4, label=name)
-    style.tidy(axes, "agreement with the ground truth", "epoch", "Kendall tau")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
-    return figure
+    return _curves(epochs, taus_by_name, "agreement with the ground truth", "Kendall tau")
 
 
 def stability_over_epochs(epochs: Sequence[int], curves_by_name: Mapping[str, ArrayLike]) -> Figure:
@@ -38,15 +30,7 @@ def stability_over_epochs(epochs: Sequence[int], curves_by_name: Mapping[str, Ar
         epochs: Numbers of the epochs but the first, e of them.
         curves_by_name: For every criterion of :func:`lightning_nas.ranking.stability.stability` its values, shape (e,).
     """
-    figure = style.new_figure(6, 3.6)
-    axes = figure.subplots()
-    for name, colour in style.colours(curves_by_name).items():
-        values = np.asarray(curves_by_name[name], dtype=np.float64)
-        axes.plot(epochs, values, ".-", color=colour, linewidth=1.4, label=name)
-    style.tidy(axes, "agreement with the epoch before", "epoch", "tau, or share")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
-    return figure
+    return _curves(epochs, curves_by_name, "agreement with the epoch before", "tau, or share")
 
 
 def tau_over_batches(criteria: Mapping[int, Mapping[str, float]]) -> Figure:
@@ -97,4 +81,18 @@ def accuracy_over_epochs(
     style.tidy(axes, "accuracy by complexity", "epoch", "supernet accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=style.TICK_SIZE, frameon=False, title=complexity, title_fontsize=style.TICK_SIZE)
+    return figure
+
+
+def _curves(
+    epochs: Sequence[int], curves_by_name: Mapping[str, ArrayLike], title: str, y_label: str
+) -> Figure:
+    figure = style.new_figure(6, 3.6)
+    axes = figure.subplots()
+    for name, colour in style.colours(curves_by_name).items():
+        values = np.asarray(curves_by_name[name], dtype=np.float64)
+        axes.plot(epochs, values, ".-", color=colour, linewidth=1.4, label=name)
+    style.tidy(axes, title, "epoch", y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=style.TICK_SIZE, frameon=False)
     return figure
