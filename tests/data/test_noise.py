@@ -29,5 +29,5 @@ def test_images_depend_on_the_seed_of_the_split_alone() -> None:
 
 @pytest.mark.parametrize("name", ["num_classes", "in_channels", "image_size", "train_size", "val_size"])
 def test_sizes_below_1_are_refused(name: str) -> None:
-    with pytest.raises(NASError, match=f"{name} is 0, but must be at least 1"):
+    with pytest.raises(NASError, match=f"{name} is 0: valid are numbers from 1"):
         NoiseDataModule(**{name: 0})  # type: ignore[arg-type]
