@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import jsonargparse
 from rich.console import Console
 
+from examples.comparison.command import run_as_command
 from examples.comparison.comparison import Comparison
 from examples.comparison.plan import Plan
 from examples.comparison.report import report
@@ -71,12 +71,7 @@ def compare(
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line; ``--quick`` is a plan."""
     words = [word for given in arguments for word in (("--plan", QUICK) if given == "--quick" else (given,))]
-    try:
-        jsonargparse.auto_cli(compare, as_positional=False, args=words)
-    except NASError as error:
-        sys.exit(f"compare_samplers: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: the same command continues.")
+    run_as_command(compare, "compare_samplers", words)
 
 
 if __name__ == "__main__":

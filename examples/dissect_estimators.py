@@ -18,9 +18,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jsonargparse
 from rich.console import Console
 
+from examples.comparison.command import run_as_command
 from examples.dissection.dissection import Dissection
 from examples.dissection.plan import Plan
 from examples.dissection.report import report
@@ -82,12 +82,7 @@ def made_up(file: Path) -> Path:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
     words = ["--quick=true" if given == "--quick" else given for given in arguments]
-    try:
-        jsonargparse.auto_cli(dissect, as_positional=False, args=words)
-    except NASError as error:
-        sys.exit(f"dissect_estimators: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: the same command continues.")
+    run_as_command(dissect, "dissect_estimators", words)
 
 
 if __name__ == "__main__":
