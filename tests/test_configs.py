@@ -13,12 +13,12 @@ from lightning_nas.cli import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-# Those of configs/compare and configs/dissect are plans of examples, those of configs/search and configs/slurm options of verbs: they are
-# tested with what reads them.
+# Those of configs/compare, configs/dissect and configs/fewshot are plans of examples, those of configs/search and
+# configs/slurm options of verbs: they are tested with what reads them.
 FILES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name not in ("compare", "dissect", "recipes", "retrain", "search", "slurm")
+    if path.parent.name not in ("compare", "dissect", "fewshot", "recipes", "retrain", "search", "slurm")
 )
 FAST = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 FAST += ["--trainer.enable_model_summary", "false"]

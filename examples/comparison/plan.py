@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from examples.plan_file import read_plan
 from lightning_nas.errors import NASError
 
 Setting = dict[str, Any]
@@ -65,14 +64,12 @@ class Plan:
         Raises:
             NASError: There is no such file, or a key is missing or unknown.
         """
-        if not file.is_file():
-            raise NASError(f"plan is {file}: there is no such file")
-        content = yaml.safe_load(file.read_text())
-        try:
+
+        def build(content: dict[str, Any]) -> "Plan":
             methods = {name: Method(**method) for name, method in content.pop("methods").items()}
             return cls(methods=methods, **content)
-        except (KeyError, TypeError) as error:
-            raise NASError(f"plan is {file}, which has not the keys of a plan: {error}") from error
+
+        return read_plan(file, build)
 
     def __post_init__(self) -> None:
         """Refuses what could not be compared.

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from examples.comparison.plan import Setting
+from examples.plan_file import read_plan
 from lightning_nas.errors import NASError
 
 Config = dict[str, Any]
@@ -47,12 +46,7 @@ class Plan:
         Raises:
             NASError: There is no such file, or a key is missing or unknown.
         """
-        if not file.is_file():
-            raise NASError(f"plan is {file}: there is no such file")
-        try:
-            return cls(**yaml.safe_load(file.read_text()))
-        except TypeError as error:
-            raise NASError(f"plan is {file}, which has not the keys of a plan: {error}") from error
+        return read_plan(file, lambda content: cls(**content))
 
     def __post_init__(self) -> None:
         """Refuses what could not be compared.

@@ -15,7 +15,13 @@ from lightning_nas.plots.epochs import (
     tau_over_epochs,
 )
 from lightning_nas.plots.estimators import best_architectures, score_by_choice, score_histograms, tau_matrix
-from lightning_nas.plots.fewshot import Branch, leaves_over_epochs, split_tree, truth_of_leaves
+from lightning_nas.plots.fewshot import (
+    Branch,
+    found_by_split,
+    leaves_over_epochs,
+    split_tree,
+    truth_of_leaves,
+)
 from lightning_nas.plots.latency import predicted_vs_measured
 from lightning_nas.plots.learning import probabilities_over_epochs
 from lightning_nas.plots.methods import tau_of_methods
@@ -47,6 +53,7 @@ __all__ = [
     "density_vs_accuracy",
     "drawn",
     "forgetting_over_epochs",
+    "found_by_split",
     "gradient_map",
     "gradient_vs_functional_density",
     "learning_rate_by_complexity",

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from lightning_nas.plots import style
+from lightning_nas.plots.heat_map import draw_heat_map
 
 ROW, LETTER, GAP = 0.3, 0.062, 0.35  # inches
 
@@ -120,4 +121,33 @@ def leaves_over_epochs(
         )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=style.TICK_SIZE, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def found_by_split(
+    splits: Sequence[str], algorithms: Sequence[str], tables: Mapping[str, ArrayLike], title: str
+) -> Figure:
+    """What algorithms found in the parts of splits, as heat maps side by side.
+
+    Args:
+        splits: Names of n splits.
+        algorithms: Names of m algorithms.
+        tables: By title, the accuracies in percent, shape (n, m); NaN stays grey.
+        title: Title of the figure.
+    """
+    width, height = 1.2 + 0.6 * len(algorithms), 1.4 + 0.3 * len(splits)
+    figure = style.new_figure(0.9 + width * len(tables), height)
+    figure.suptitle(title, fontsize=style.TITLE_SIZE)
+    known = np.concatenate([np.ravel(np.asarray(table, dtype=np.float64)) for table in tables.values()])
+    known = known[np.isfinite(known)]
+    # One search that failed must not take all colours from the others.
+    lowest, highest = np.quantile(known, (0.1, 1)) if len(known) else (0, 100)
+    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+        draw_heat_map(
+            axes, name, splits, algorithms, table, "viridis", (float(lowest), float(highest)), "{:.2f}".format
+        )
+        axes.set_aspect("auto")
+    for axes in panels[1:]:
+        axes.tick_params(labelleft=False)
     return figure

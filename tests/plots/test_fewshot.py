@@ -35,3 +35,12 @@ def test_leaves_over_epochs_with_and_without_ground_truth() -> None:
     assert [np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines] == [[1, 2], [1]]
     assert [line.get_label() for line in figure.axes[1].lines] == ["leaf 0", "leaf 3"]
     assert len(plots.leaves_over_epochs(curves, {}).axes) == 1
+
+
+def test_what_was_found_has_a_panel_for_every_table_and_grey_where_nothing_was() -> None:
+    tables = {"best": [[90.0, 80.0], [70.0, np.nan]], "chosen": [[60.0, 50.0], [40.0, 30.0]]}
+    figure = plots.found_by_split(["none", "random"], ["DARTS", "SNAS"], tables, "found")
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["90.00", "80.00", "70.00"]
+    assert [text.get_text() for text in right.texts] == ["60.00", "50.00", "40.00", "30.00"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["none", "random"]
