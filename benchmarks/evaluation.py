@@ -20,7 +20,8 @@ from lightning_nas.spaces import (
     SearchSpace,
     Supernet,
 )
-from lightning_nas.spaces.nasbench201 import EDGES, NONE, NASBench201Supernet, SearchCell, live_edges
+from lightning_nas.spaces.nasbench201_graph import EDGES, NONE, live_edges
+from lightning_nas.spaces.nasbench201_networks import NASBench201Supernet, SearchCell
 
 Paths = Sequence[Path]
 

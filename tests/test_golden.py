@@ -17,7 +17,7 @@ from lightning_nas.cli import main
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
 STEPS = 100
-SMALLER = {
+SMALLER: dict[str, dict[str, object]] = {
     "nasbench201_calr_ms": {"model.space.channels": 4, "model.space.cells": 1},
     "pooling_density": {"model.space.channels": "[8,16,32]", "sampler.warmup_steps": 40},
 }
@@ -43,7 +43,7 @@ def losses(recipe: str, root: Path) -> list[float]:
     }
     root.mkdir(parents=True, exist_ok=True)
     (root / "recipe.yaml").write_text(yaml.safe_dump(config))
-    flags = {
+    flags: dict[str, object] = {
         "trainer.max_epochs": 1000,
         "trainer.max_steps": STEPS,
         "trainer.limit_val_batches": 0,

@@ -4,97 +4,42 @@ Zela et al., NAS-Bench-1Shot1: Benchmarking and Dissecting One-shot Neural Archi
 and released code; Ying et al., NAS-Bench-101, ICML 2019.
 """
 
-import hashlib
 import itertools
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, reduce
-from typing import NamedTuple, cast
+from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
 from lightning_nas.spaces.base import Cell, Choices, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
-from lightning_nas.spaces.operations import NormPolicy, conv_norm
-from lightning_nas.spaces.supernet import CellSupernet, ParameterSlice
-
-# In the order of NAS-Bench-101, whose hashes depend on it.
-OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-KERNELS = {0: 3, 1: 1}
-INPUT, NODES, OUTPUT = 0, (1, 2, 3, 4, 5), 6
-
-Parents = tuple[tuple[int, ...], ...]
-"""The parents of nodes 1 to 5 and of the output, in ascending order."""
-
-# Node 1 has no choice: its parent is the input. All others choose among these sets of parents.
-PARENT_SETS = {
-    node: tuple(itertools.combinations(range(node), number))
-    for node, number in ((2, 1), (3, 1), (4, 2), (5, 2), (OUTPUT, 2))
-}
-
-
-def _parents(choices: Path) -> Parents:
-    chosen = zip(PARENT_SETS.values(), choices, strict=True)
-    return ((INPUT,), *(sets[choice] for sets, choice in chosen))
-
-
-def _uses_all_nodes(choices: Path) -> bool:
-    # A node that is somebody's parent reaches the output, because edges point forward.
-    return set(NODES) <= set(itertools.chain.from_iterable(_parents(choices)))
-
-
-ADJACENCIES = tuple(
-    filter(_uses_all_nodes, itertools.product(*(range(len(sets)) for sets in PARENT_SETS.values())))
+from lightning_nas.spaces.nasbench1shot1_graph import (
+    ADJACENCIES,
+    INPUT,
+    KERNELS,
+    NODES,
+    OPERATIONS,
+    OUTPUT,
+    PARENT_SETS,
+    TAKING,
+    CellShape,
+    adjacency_of,
+    module_hash,
+    numberings_of,
+    operating,
+    parents_of,
+    projected,
+    read_node,
+    renumbered,
+    split_path,
+    width_of,
 )
-"""The choices of parents with which every node reaches the output."""
-
-CHOICES = {_parents(choices): choices for choices in ADJACENCIES}
-
-# For every decision on parents and each choice the adjacencies that take it: bit i is adjacency i.
-TAKING = tuple(
-    tuple(
-        sum(1 << i for i, choices in enumerate(ADJACENCIES) if choices[decision] == choice)
-        for choice in range(number)
-    )
-    for decision, number in enumerate(map(len, PARENT_SETS.values()))
-)
-
-
-class Term(NamedTuple):
-    """A summand: a parent of a node, or one of its operations, weighted unless the coefficient is None."""
-
-    number: int
-    coefficient: Tensor | None = None
-
-
-class Node(NamedTuple):
-    """What a node computes: the sum of its operations on the sum of its parents."""
-
-    parents: tuple[Term, ...]
-    operations: tuple[Term, ...]
-
-
-class CellShape(NamedTuple):
-    """The place of a cell in the network.
-
-    Attributes:
-        in_channels: Channels of its input.
-        channels: Channels of every node.
-        size: Pixels along a side, after pooling.
-        pools: Whether its input is pooled first.
-    """
-
-    in_channels: int
-    channels: int
-    size: int
-    pools: bool
+from lightning_nas.spaces.nasbench1shot1_networks import OneShotNetwork, OneShotSupernet
+from lightning_nas.spaces.operations import NormPolicy
 
 
 @dataclass(frozen=True)
@@ -203,11 +148,11 @@ class NASBench1Shot1(SearchSpace):
     def encode(self, path: Path) -> str:
         """Operation and parents of every node, such as ``conv3x3-bn-relu(0)|maxpool3x3(1)|...|output(0+5)``."""
         self.require(path)
-        choices, operations = _split(path)
+        choices, operations = split_path(path)
         names = (*(OPERATIONS[operation] for operation in operations), "output")
         return "|".join(
             f"{name}({'+'.join(map(str, parents))})"
-            for name, parents in zip(names, _parents(choices), strict=True)
+            for name, parents in zip(names, parents_of(choices), strict=True)
         )
 
     def decode(self, text: str) -> Path:
@@ -222,11 +167,11 @@ class NASBench1Shot1(SearchSpace):
                 f"architecture {text!r} has {len(parts)} parts: valid are {len(NODES) + 1}, of nodes 1 to 5 and the "
                 "output"
             )
-        nodes = [_read_node(text, node, part) for node, part in zip((*NODES, OUTPUT), parts, strict=True)]
+        nodes = [read_node(text, node, part) for node, part in zip((*NODES, OUTPUT), parts, strict=True)]
         operations, choices = zip(*nodes, strict=True)
         path = (*choices[1:], *operations[:-1])
         if not self.is_valid(path):
-            used = set(itertools.chain.from_iterable(_parents(choices[1:])))
+            used = set(itertools.chain.from_iterable(parents_of(choices[1:])))
             unused = next(node for node in NODES if node not in used)
             raise NASError(
                 f"architecture {text!r} does not use node {unused}: valid is one that is a parent of a later node or "
@@ -242,9 +187,9 @@ class NASBench1Shot1(SearchSpace):
             ``output`` last.
         """
         self.require(path)
-        choices, operations = _split(path)
+        choices, operations = split_path(path)
         matrix = np.zeros((OUTPUT + 1, OUTPUT + 1), dtype=np.int64)
-        for node, parents in enumerate(_parents(choices), 1):
+        for node, parents in enumerate(parents_of(choices), 1):
             matrix[list(parents), node] = 1
         return matrix, ["input", *(OPERATIONS[operation] for operation in operations), "output"]
 
@@ -262,13 +207,13 @@ class NASBench1Shot1(SearchSpace):
         Raises:
             NASError: No cell of NAS-Bench-101, or one that is not in this space.
         """
-        adjacency = _adjacency(matrix, operations)
+        adjacency = adjacency_of(matrix, operations)
         if len(operations) != OUTPUT + 1:
             raise NASError(
                 f"cell has {len(operations)} vertices: valid are {OUTPUT + 1}, as all five nodes are used"
             )
         parents = tuple(tuple(np.flatnonzero(column).tolist()) for column in adjacency.T[1:])
-        numberings = _numberings(parents)
+        numberings = numberings_of(parents)
         if not numberings:
             raise NASError(
                 f"cell with parents {parents} of nodes 1 to 5 and the output is not in search space 3: valid are "
@@ -288,16 +233,16 @@ class NASBench1Shot1(SearchSpace):
 
         With shared weights paths of a class differ, because every node has weights of its own.
         """
-        return min(_renumbered(path))
+        return min(renumbered(path))
 
     def class_size(self, path: Path) -> int:
         """The number of different paths that the orders of the nodes give."""
-        return len(_renumbered(path))
+        return len(renumbered(path))
 
     def functional_key(self, path: Path) -> tuple[object, ...]:
         """For every parent of the output what it computes from which weights; poolings have none."""
-        choices, operations = _split(path)
-        *parents, output = _parents(choices)
+        choices, operations = split_path(path)
+        *parents, output = parents_of(choices)
         states: list[object] = [None]
         for node, operation, sources in zip(NODES, operations, parents, strict=True):
             # The input reaches every node through a projection of its own.
@@ -308,13 +253,13 @@ class NASBench1Shot1(SearchSpace):
 
     def outline(self, path: Path) -> tuple[Cell, ...]:
         """The cell; operations are on its nodes."""
-        choices, operations = _split(path)
+        choices, operations = split_path(path)
         names = (
             f"{node} {OPERATIONS[operation].removesuffix('-bn-relu')}"
             for node, operation in zip(NODES, operations, strict=True)
         )
         edges = (
-            (source, node, "") for node, sources in enumerate(_parents(choices), 1) for source in sources
+            (source, node, "") for node, sources in enumerate(parents_of(choices), 1) for source in sources
         )
         return (Cell("cell", ("input", *names, "output"), tuple(edges)),)
 
@@ -324,9 +269,9 @@ class NASBench1Shot1(SearchSpace):
         """Exact parameters and multiply-adds of the stand-alone network."""
         self.require(path)
         total, projections, by_operation = self._costs
-        for node in _projected(path):
+        for node in projected(path):
             total += projections[node]
-        for _, operation in _operating(path):
+        for _, operation in operating(path):
             total += by_operation[operation]
         return total
 
@@ -341,372 +286,21 @@ class NASBench1Shot1(SearchSpace):
         operations = [Cost(0, 0) for _ in OPERATIONS]
         for shape in self.shapes:
             for node in projections:
-                projections[node] += _convolution_cost(shape.in_channels, _width(shape, node), 1, shape.size)
+                projections[node] += _convolution_cost(
+                    shape.in_channels, width_of(shape, node), 1, shape.size
+                )
             for operation, kernel in KERNELS.items():
                 operations[operation] += _convolution_cost(shape.channels, shape.channels, kernel, shape.size)
         return shared, projections, tuple(operations)
 
-    def _supernet(self, norm: NormPolicy) -> "OneShotSupernet":
+    def _supernet(self, norm: NormPolicy) -> OneShotSupernet:
         return OneShotSupernet(self, norm)
 
-    def _standalone(self, path: Path, norm: NormPolicy) -> "OneShotNetwork":
+    def _standalone(self, path: Path, norm: NormPolicy) -> OneShotNetwork:
         return OneShotNetwork(self, path, norm)
-
-
-def _split(path: Path) -> tuple[Path, Path]:
-    """The choices of parents and the operations."""
-    return path[: len(TAKING)], path[len(TAKING) :]
-
-
-def _projected(path: Path) -> list[int]:
-    """The nodes that read the input of the cell."""
-    return [node for node, parents in enumerate(_parents(_split(path)[0]), 1) if INPUT in parents]
-
-
-def _operating(path: Path) -> list[tuple[int, int]]:
-    """Nodes and their operations."""
-    return list(zip(NODES, _split(path)[1], strict=True))
-
-
-def _read_node(text: str, node: int, part: str) -> tuple[int, int]:
-    """The operation of a node and its choice of parents; 0 where there is only one."""
-    name = f"node {node}" if node != OUTPUT else "output"
-    operations = OPERATIONS if node != OUTPUT else ("output",)
-    parent_sets = PARENT_SETS.get(node, ((INPUT,),))
-    texts = ["+".join(map(str, parents)) for parents in parent_sets]
-    match = re.fullmatch(r"(.*)\((.*)\)", part)
-    if match is None or match[1] not in operations or match[2] not in texts:
-        raise NASError(
-            f"architecture {text!r} has {part!r} at {name}: valid are {' and '.join(operations)} of parents "
-            f"{', '.join(texts)}, such as {operations[0]}({texts[0]})"
-        )
-    return operations.index(match[1]), texts.index(match[2])
-
-
-# --------------------------------------------------------------------------------------- graphs of NAS-Bench-101
-
-
-@lru_cache(maxsize=len(ADJACENCIES))
-def _numberings(parents: Parents) -> tuple[tuple[Path, Path], ...]:
-    """All ways to number the nodes that make ``parents`` an adjacency of the space.
-
-    Returns:
-        For every way the nodes in their new order, and the choices of parents; the given order first.
-    """
-    found = []
-    for order in itertools.permutations(NODES):
-        numbers = {INPUT: INPUT, **dict(zip(order, NODES, strict=True))}
-        renumbered = [
-            tuple(sorted(numbers[source] for source in parents[old - 1])) for old in (*order, OUTPUT)
-        ]
-        if (choices := CHOICES.get(tuple(renumbered))) is not None:
-            found.append((order, choices))
-    return tuple(found)
-
-
-def _renumbered(path: Path) -> set[Path]:
-    choices, operations = _split(path)
-    return {(*new, *(operations[old - 1] for old in order)) for order, new in _numberings(_parents(choices))}
-
-
-def _adjacency(matrix: ArrayLike, operations: Sequence[str]) -> NDArray[np.int64]:
-    vertices = len(operations)
-    adjacency = np.asarray(matrix)
-    if (
-        adjacency.shape != (vertices, vertices)
-        or not np.isin(adjacency, (0, 1)).all()
-        or np.tril(adjacency).any()
-    ):
-        raise NASError(
-            f"adjacency is {adjacency.tolist()}: valid for {vertices} operations is an upper triangular matrix of 0 "
-            f"and 1, {vertices} x {vertices}"
-        )
-    if [*operations[:1], *operations[-1:]] != ["input", "output"]:
-        raise NASError(f"operations are {list(operations)}: valid is input first and output last")
-    for vertex, operation in enumerate(operations[1:-1], 1):
-        if operation not in OPERATIONS:
-            raise NASError(f"vertex {vertex} has operation {operation!r}: valid are {', '.join(OPERATIONS)}")
-    return adjacency.astype(np.int64)
-
-
-def module_hash(matrix: ArrayLike, operations: Sequence[str]) -> str:
-    """The key of a cell in the tables of NAS-Bench-101, equal for isomorphic cells.
-
-    Every vertex hashes its degrees and operation, then as often as there are vertices its neighbours' hashes and
-    its own (``hash_module`` of the released code). Vertices that no path from input to output visits must have
-    been removed, as they are in the tables.
-
-    Args:
-        matrix: The adjacency (V x V, upper triangular), rows are sources.
-        operations: Those of the V vertices, ``input`` first and ``output`` last.
-
-    Returns:
-        32 hexadecimal digits.
-
-    Raises:
-        NASError: No such matrix, or an unknown operation.
-
-    Example:
-        >>> module_hash([[0, 1, 1], [0, 0, 1], [0, 0, 0]], ["input", "conv3x3-bn-relu", "output"])
-        'd32d0b26d534203b48d866facd98cc3e'
-    """
-    adjacency = _adjacency(matrix, operations)
-    labels = [-1, *(OPERATIONS.index(operation) for operation in operations[1:-1]), -2]
-    degrees = zip(adjacency.sum(axis=1).tolist(), adjacency.sum(axis=0).tolist(), labels, strict=True)
-    hashes = [_md5(str(vertex)) for vertex in degrees]
-    for _ in hashes:
-        hashes = [
-            _md5(
-                "".join(sorted(hashes[i] for i in np.flatnonzero(adjacency[:, vertex])))
-                + "|"
-                + "".join(sorted(hashes[i] for i in np.flatnonzero(adjacency[vertex])))
-                + "|"
-                + own
-            )
-            for vertex, own in enumerate(hashes)
-        ]
-    return _md5(str(sorted(hashes)))
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------------ networks
-
-
-def _width(shape: CellShape, node: int) -> int:
-    """Channels of a node, or of the concatenation."""
-    return shape.channels * (len(NODES) if node == OUTPUT else 1)
 
 
 def _convolution_cost(in_channels: int, out_channels: int, kernel: int, size: int) -> Cost:
     return cost.convolution(in_channels, out_channels, kernel=kernel, size=size) + cost.batch_norm(
         out_channels
     )
-
-
-def _convolution(in_channels: int, out_channels: int, kernel: int, norm: NormPolicy) -> nn.Module:
-    return nn.Sequential(conv_norm(in_channels, out_channels, kernel, norm), nn.ReLU())
-
-
-def _operation(operation: int, channels: int, norm: NormPolicy) -> nn.Module:
-    if operation in KERNELS:
-        return _convolution(channels, channels, KERNELS[operation], norm)
-    return nn.MaxPool2d(3, stride=1, padding=1)
-
-
-class OneShotCell(nn.Module):
-    """One cell with some of the projections of its input and of the operations of its nodes.
-
-    Args:
-        shape: Its place in the network.
-        projections: To which nodes its input is projected.
-        operations: Node and operation of each.
-        norm: Of all batch-norm layers.
-    """
-
-    def __init__(
-        self,
-        shape: CellShape,
-        projections: Iterable[int],
-        operations: Iterable[tuple[int, int]],
-        norm: NormPolicy,
-    ) -> None:
-        super().__init__()
-        self.pool = nn.MaxPool2d(2, stride=2, padding=1) if shape.pools else nn.Identity()
-        self.projections = nn.ModuleDict(
-            {str(node): _convolution(shape.in_channels, _width(shape, node), 1, norm) for node in projections}
-        )
-        self.operations = nn.ModuleDict(
-            {
-                f"{node}_{OPERATIONS[operation]}": _operation(operation, shape.channels, norm)
-                for node, operation in operations
-            }
-        )
-
-    def projection(self, node: int) -> nn.Module:
-        """The projection of the input to a node."""
-        return self.projections[str(node)]
-
-    def operation(self, node: int, operation: int) -> nn.Module:
-        """One operation of a node."""
-        return self.operations[f"{node}_{OPERATIONS[operation]}"]
-
-    def forward(self, x: Tensor, nodes: Sequence[Node], output: Sequence[Term]) -> Tensor:
-        """The output of the cell for its input ``x``."""
-        states = [self.pool(x)]
-        for number, node in enumerate(nodes, 1):
-            inputs = [self._read(states, number, term) for term in node.parents]
-            y = reduce(torch.add, inputs)
-            outputs = [
-                _scaled(self.operation(number, operation)(y), weight) for operation, weight in node.operations
-            ]
-            states.append(reduce(torch.add, outputs))
-        kept = dict(output)
-        blocks = [
-            _scaled(state, kept[number]) if number in kept else torch.zeros_like(state)
-            for number, state in enumerate(states[1:], 1)
-        ]
-        y = torch.cat(blocks, dim=1)
-        return y + _scaled(self.projection(OUTPUT)(states[0]), kept[0]) if INPUT in kept else y
-
-    def _read(self, states: list[Tensor], node: int, parent: Term) -> Tensor:
-        state = states[parent.number]
-        return _scaled(self.projection(node)(state) if parent.number == INPUT else state, parent.coefficient)
-
-
-def _scaled(x: Tensor, coefficient: Tensor | None) -> Tensor:
-    return x if coefficient is None else coefficient * x
-
-
-def _terms(path: Path) -> tuple[list[Node], tuple[Term, ...]]:
-    """What the nodes of ``path`` compute, and the parents of its output."""
-    choices, operations = _split(path)
-    *parents, output = (tuple(map(Term, sources)) for sources in _parents(choices))
-    nodes = [Node(terms, (Term(operation),)) for terms, operation in zip(parents, operations, strict=True)]
-    return nodes, output
-
-
-def _stem(space: NASBench1Shot1, norm: NormPolicy) -> nn.Module:
-    return _convolution(space.in_channels, space.channels, 3, norm)
-
-
-def _run_cells(
-    cells: Iterable[nn.Module], x: Tensor, nodes: Sequence[Node], output: Sequence[Term]
-) -> Tensor:
-    for cell in cells:
-        x = cell(x, nodes, output)
-    return x
-
-
-def _head(space: NASBench1Shot1, norm: NormPolicy) -> nn.Module:
-    channels = space.shapes[-1].channels
-    return nn.Sequential(
-        nn.ReLU(),
-        conv_norm(len(NODES) * channels, channels, 1, norm),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(channels, space.num_classes),
-    )
-
-
-class OneShotSupernet(CellSupernet):
-    """Weights of their own for every projection and every operation of each node of every cell.
-
-    They do not depend on the parents of a node, so that paths share more than where operations are on edges.
-    """
-
-    space: NASBench1Shot1
-
-    def __init__(self, space: NASBench1Shot1, norm: NormPolicy) -> None:
-        super().__init__(space, norm)
-        everything = list(itertools.product(NODES, range(len(OPERATIONS))))
-        self.stem = _stem(space, norm)
-        self.cells = nn.ModuleList(
-            OneShotCell(shape, (*NODES, OUTPUT), everything, norm) for shape in space.shapes
-        )
-        self.head = _head(space, norm)
-        for node, sets in PARENT_SETS.items():
-            # Which parents are in which set: sets x possible parents.
-            members = nn.functional.one_hot(torch.tensor(sets), node).sum(dim=1).float()
-            self.register_buffer(f"parents_of_{node}", members, persistent=False)
-
-    @property
-    def _cells(self) -> list[OneShotCell]:
-        return cast(list[OneShotCell], list(self.cells))
-
-    @property
-    def stage_ends(self) -> list[OneShotCell]:
-        """The last cell of every stack."""
-        length = self.space.cells_per_stack
-        return self._cells[length - 1 :: length]
-
-    def forward(self, x: Tensor, path: Path) -> Tensor:
-        """Logits (N x classes) of ``path`` for images ``x`` (N x C x H x W)."""
-        return self._forward(x, *_terms(path))
-
-    def _forward(self, x: Tensor, nodes: Sequence[Node], output: Sequence[Term]) -> Tensor:
-        return cast(Tensor, self.head(_run_cells(self.cells, self.stem(x), nodes, output)))
-
-    def forward_mixture(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Logits (N x classes) of a weighted mixture of operations.
-
-        The weight of an edge is the sum of those of the sets of parents that contain it. Weights may mix sets
-        that leave a node unused.
-
-        Args:
-            x: Images (N x C x H x W).
-            weights: One vector per decision, a weight for each of its choices. Choices of weight 0 do not
-                run. Where one choice of every decision has weight 1 and the others 0, the mixture is that path.
-
-        Raises:
-            NASError: All weights of a decision are 0.
-        """
-        edges = [
-            sets @ self.get_buffer(f"parents_of_{node}")
-            for node, sets in zip(PARENT_SETS, weights[: len(TAKING)], strict=True)
-        ]
-        *parents, output, first, second, third, fourth, fifth = _nonzero([*edges, *weights[len(TAKING) :]])
-        nodes = map(Node, ((Term(INPUT),), *parents), (first, second, third, fourth, fifth))
-        return self._forward(x, list(nodes), output)
-
-    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
-        """The weights that a path may use because it takes this choice.
-
-        Sets of parents hold the projection of the input to their node if the input is among them; several sets
-        share it.
-        """
-        modules: Iterable[nn.Module] = ()
-        if decision >= len(TAKING):
-            node = NODES[decision - len(TAKING)]
-            modules = (cell.operation(node, choice) for cell in self._cells)
-        else:
-            node, sets = list(PARENT_SETS.items())[decision]
-            if INPUT in sets[choice]:
-                modules = (cell.projection(node) for cell in self._cells)
-        return [ParameterSlice(parameter) for module in modules for parameter in module.parameters()]
-
-    def path_parameters(self, path: Path) -> list[nn.Parameter]:
-        """The weights that ``path`` uses: stem, head, and its projections and operations."""
-        optional = {id(parameter) for parameter in self.cells.parameters()}
-        used = {
-            id(parameter)
-            for cell in self._cells
-            for module in (
-                *map(cell.projection, _projected(path)),
-                *itertools.starmap(cell.operation, _operating(path)),
-            )
-            for parameter in module.parameters()
-        }
-        return [p for p in self.parameters() if id(p) in used or id(p) not in optional]
-
-
-def _nonzero(weights: Sequence[Tensor]) -> list[tuple[Term, ...]]:
-    """For every vector the terms whose weight is not 0, found by waiting for the device once."""
-    runs = iter(torch.cat(list(weights)).detach().ne(0).tolist())
-    terms = [
-        tuple(Term(number, weight) for number, weight in enumerate(vector.unbind()) if next(runs))
-        for vector in weights
-    ]
-    for decision, kept in enumerate(terms):
-        if not kept:
-            raise NASError(f"all weights of decision {decision} are 0: valid is at least one other")
-    return terms
-
-
-class OneShotNetwork(nn.Module):
-    """The network of one path, its weights named as in the supernet."""
-
-    def __init__(self, space: NASBench1Shot1, path: Path, norm: NormPolicy) -> None:
-        super().__init__()
-        self.nodes, self.output = _terms(path)
-        self.stem = _stem(space, norm)
-        self.cells = nn.ModuleList(
-            OneShotCell(shape, _projected(path), _operating(path), norm) for shape in space.shapes
-        )
-        self.head = _head(space, norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N x classes) for images ``x`` (N x C x H x W)."""
-        return cast(Tensor, self.head(_run_cells(self.cells, self.stem(x), self.nodes, self.output)))

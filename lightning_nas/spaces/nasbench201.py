@@ -4,27 +4,27 @@ Dong and Yang, NAS-Bench-201: Extending the Scope of Reproducible Neural Archite
 and released code.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cache, cached_property, reduce
-from typing import Any, NamedTuple, cast
-
-import torch
-from torch import Tensor, nn
+from functools import cached_property
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
 from lightning_nas.spaces.base import Cell, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
-from lightning_nas.spaces.operations import NormPolicy, conv_norm
-from lightning_nas.spaces.supernet import CellSupernet, ChainSupernet, ParameterSlice
+from lightning_nas.spaces.nasbench201_graph import (
+    EDGES,
+    KERNELS,
+    NONE,
+    OPERATIONS,
+    OUTPUT,
+    expression,
+    live_edges,
+    published_expression,
+)
+from lightning_nas.spaces.nasbench201_networks import NASBench201Network, NASBench201Supernet
+from lightning_nas.spaces.operations import NormPolicy
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-NONE, SKIP, CONV_1X1, CONV_3X3, AVG_POOL = range(5)
-KERNELS = {CONV_1X1: 1, CONV_3X3: 3}
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""Source and target node of every edge. Node 0 is the input of a cell and node 3 its output."""
-OUTPUT = 3
 STAGES = 3
 
 
@@ -125,7 +125,7 @@ class NASBench201(SearchSpace):
     def canonical(self, path: Path) -> Hashable:
         """Equal if and only if the cells compute the same function, whatever weights they have: 4,930 classes."""
         self.require(path)
-        return _expression(path)
+        return expression(path)
 
     def published_key(self, path: Path) -> str:
         """The text that the benchmark's authors and Ning et al. compare: 6,466 classes.
@@ -134,7 +134,7 @@ class NASBench201(SearchSpace):
         look through sums, so it parts 623 exact classes.
         """
         self.require(path)
-        return _published_expression(path)
+        return published_expression(path)
 
     def functional_key(self, path: Path) -> Hashable:
         """The live edges with their operations: 9,445 different ones."""
@@ -179,263 +179,8 @@ class NASBench201(SearchSpace):
         )
         return (Cell("cell", ("input", "node 1", "node 2", "output"), edges),)
 
-    def _supernet(self, norm: NormPolicy) -> "NASBench201Supernet":
+    def _supernet(self, norm: NormPolicy) -> NASBench201Supernet:
         return NASBench201Supernet(self, norm)
 
-    def _standalone(self, path: Path, norm: NormPolicy) -> "NASBench201Network":
+    def _standalone(self, path: Path, norm: NormPolicy) -> NASBench201Network:
         return NASBench201Network(self, path, norm)
-
-
-class Edge(NamedTuple):
-    """An edge of a cell and the operation on it."""
-
-    number: int
-    choice: int
-
-
-@cache
-def live_edges(path: Path) -> tuple[Edge, ...]:
-    """The edges that carry something from the input to the output; none, where nothing does."""
-    alive = [edge for edge, choice in enumerate(path) if choice != NONE]
-    fed = {0}
-    for edge in alive:  # in the order of the targets
-        source, target = EDGES[edge]
-        if source in fed:
-            fed.add(target)
-    read = {OUTPUT}
-    for edge in reversed(alive):  # in the reverse order of the targets
-        source, target = EDGES[edge]
-        if target in read:
-            read.add(source)
-    return tuple(Edge(edge, path[edge]) for edge in alive if EDGES[edge][0] in fed and EDGES[edge][1] in read)
-
-
-@cache
-def _stages(edges: tuple[Edge, ...]) -> tuple[tuple[Edge, ...], ...]:
-    """For the stem, every node of the first cell and the rest of the network, the edges that it needs."""
-    nodes = range(1, OUTPUT + 1)
-    return (
-        (),
-        *(tuple(edge for edge in edges if EDGES[edge.number][1] == node) for node in nodes),
-        edges,
-    )
-
-
-Expression = tuple[tuple[int, "Expression"], ...]
-"""A sum: its terms in ascending order, each an operation applied to a sum, or the input (0, ())."""
-
-INPUT: Expression = ((NONE, ()),)
-
-
-def _expression(path: Path) -> Expression:
-    """What the output computes. Dead edges add no term, and a skip adds the terms of its source."""
-    nodes: list[Expression] = [INPUT, (), (), ()]
-    for (source, target), choice in zip(EDGES, path, strict=True):
-        if choice == SKIP:
-            nodes[target] += nodes[source]
-        elif choice != NONE and nodes[source]:
-            nodes[target] += ((choice, tuple(sorted(nodes[source]))),)
-    return tuple(sorted(nodes[OUTPUT]))
-
-
-def _published_expression(path: Path) -> str:
-    terms: list[list[str]] = [["0"], [], [], []]
-    for (source, target), choice in zip(EDGES, path, strict=True):
-        expression = "+".join(sorted(terms[source]))
-        if choice == NONE or expression == "#":
-            terms[target].append("#")
-        else:
-            terms[target].append(expression if choice == SKIP else f"({expression})@{OPERATIONS[choice]}")
-    return "+".join(sorted(terms[OUTPUT]))
-
-
-def _operation(choice: int, channels: int, norm: NormPolicy) -> nn.Module:
-    if choice == SKIP:
-        return nn.Identity()
-    if choice == AVG_POOL:
-        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-    return nn.Sequential(nn.ReLU(), conv_norm(channels, channels, KERNELS[choice], norm))
-
-
-class SearchCell(nn.Module):
-    """The operations on the edges of one cell.
-
-    Args:
-        channels: Width of its nodes.
-        norm: How its batch-norm layers are built.
-        choices: For every edge the operations that exist.
-    """
-
-    def __init__(self, channels: int, norm: NormPolicy, choices: Iterable[Iterable[int]]) -> None:
-        super().__init__()
-        self.edges = nn.ModuleList(
-            nn.ModuleDict({OPERATIONS[choice]: _operation(choice, channels, norm) for choice in built})
-            for built in choices
-        )
-
-    def operation(self, edge: int, choice: int) -> nn.Module:
-        """The module of an operation; ``none`` has none."""
-        return cast(nn.ModuleDict, self.edges[edge])[OPERATIONS[choice]]
-
-    def forward(self, x: Tensor, edges: Sequence[Edge]) -> Tensor:
-        """The output of the cell for its input, with only the given edges; zeros, where there are none."""
-        nodes: dict[int, Tensor] = {0: x}
-        for number, choice in edges:
-            source, target = EDGES[number]
-            y = self.operation(number, choice)(nodes[source])
-            nodes[target] = nodes[target] + y if target in nodes else y
-        return nodes[OUTPUT] if OUTPUT in nodes else torch.zeros_like(x)
-
-    def mixture(self, x: Tensor, weights: Sequence[Tensor], edges: Sequence[Edge]) -> Tensor:
-        """The output with a weighted sum of operations on every edge; only the given edges run."""
-        nodes: dict[int, Tensor] = {0: x}
-        for number, choice in edges:
-            source, target = EDGES[number]
-            if source in nodes:
-                y = weights[number][choice] * self.operation(number, choice)(nodes[source])
-                nodes[target] = nodes[target] + y if target in nodes else y
-        return nodes[OUTPUT] if OUTPUT in nodes else torch.zeros_like(x)
-
-
-class Reduction(nn.Module):
-    """The residual block between two stages, which halves the image and doubles the width."""
-
-    def __init__(self, in_channels: int, out_channels: int, norm: NormPolicy) -> None:
-        super().__init__()
-        self.first = nn.Sequential(nn.ReLU(), conv_norm(in_channels, out_channels, 3, norm, stride=2))
-        self.second = nn.Sequential(nn.ReLU(), conv_norm(out_channels, out_channels, 3, norm))
-        self.shortcut = nn.Sequential(
-            # Sizes are rounded up, as by the strided convolution.
-            nn.AvgPool2d(2, stride=2, ceil_mode=True),
-            nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps N x in x H x W to N x out x H/2 x W/2."""
-        y: Tensor = self.shortcut(x) + self.second(self.first(x))
-        return y
-
-
-def _layers(space: NASBench201, norm: NormPolicy, choices: Sequence[Sequence[int]]) -> nn.ModuleList:
-    """Stem, cells and reductions, head: those of the supernet, or with fewer choices those of a path."""
-    layers: list[nn.Module] = [conv_norm(space.in_channels, space.channels, 3, norm)]
-    for stage, width in enumerate(space.widths):
-        if stage:
-            layers.append(Reduction(width // 2, width, norm))
-        layers += [SearchCell(width, norm, choices) for _ in range(space.cells)]
-    last = space.widths[-1]
-    head = (norm.layer(last), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    layers.append(nn.Sequential(*head, nn.Linear(last, space.num_classes)))
-    return nn.ModuleList(layers)
-
-
-def _run(layers: Iterable[nn.Module], x: Tensor, edges: Sequence[Edge]) -> Tensor:
-    for layer in layers:
-        x = layer(x, edges) if isinstance(layer, SearchCell) else layer(x)
-    return x
-
-
-class FirstCellNode:
-    """A node of the first cell: its value, and what the operations on its outgoing edges made of it so far.
-
-    The first cell of all paths has the same input. So its nodes and edges are what different paths share: the
-    tree of all paths runs 444 operations there instead of 49,796.
-    """
-
-    def __init__(self, value: Tensor | None) -> None:
-        self.value = value
-        self._outputs: dict[Edge, Tensor] = {}
-
-    def output(self, cell: SearchCell, edge: Edge) -> Tensor:
-        """The output of an edge that leaves this node."""
-        if edge not in self._outputs:
-            self._outputs[edge] = cell.operation(*edge)(self.value)
-        return self._outputs[edge]
-
-
-class NASBench201Supernet(ChainSupernet, CellSupernet):
-    """Weights of their own for every operation on every edge of every cell; all else is shared.
-
-    Stages are the stem, the three nodes of the first cell, and all the rest.
-    """
-
-    space: NASBench201
-
-    def __init__(self, space: NASBench201, norm: NormPolicy) -> None:
-        super().__init__(space, norm)
-        self.layers = _layers(space, norm, [(SKIP, CONV_1X1, CONV_3X3, AVG_POOL)] * len(EDGES))
-
-    @property
-    def cells(self) -> list[SearchCell]:
-        """All cells from input to output."""
-        return [layer for layer in self.layers if isinstance(layer, SearchCell)]
-
-    @property
-    def stage_ends(self) -> list[nn.Module]:
-        """The reductions, and the last cell: the first cell, which may end a stage, never runs as a whole."""
-        return [layer for layer in self.layers if isinstance(layer, Reduction)] + [self.cells[-1]]
-
-    def activations(self, x: Tensor, path: Path) -> list[Tensor]:
-        """What the ends of the stages make of images ``x``: the nodes of its first cell say less."""
-        return CellSupernet.activations(self, x, path)
-
-    def stages(self, path: Path) -> Sequence[Hashable]:
-        """The stem, the live edges to every node of the first cell, and all live edges."""
-        return _stages(live_edges(path))
-
-    def run_stage(self, depth: int, choice: Hashable, x: Any) -> Any:
-        """The nodes of the first cell, one more at every stage, and at last the logits; dead edges do not run."""
-        stem, cell, *rest = self.layers
-        edges = cast(tuple[Edge, ...], choice)
-        if depth == 0:
-            return (FirstCellNode(stem(x)),)
-        if depth <= OUTPUT:
-            terms = [x[EDGES[edge.number][0]].output(cast(SearchCell, cell), edge) for edge in edges]
-            return (*x, FirstCellNode(reduce(torch.add, terms) if terms else None))
-        source, *_, output = x
-        y = torch.zeros_like(source.value) if output.value is None else output.value
-        return _run(rest, y, edges)
-
-    def forward_mixture(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Logits (N x classes) with a weighted sum of operations on every edge (see the base class)."""
-        coefficients = torch.stack(list(weights)).tolist()  # waits for the device once
-        edges = [
-            Edge(number, choice)
-            for number, row in enumerate(coefficients)
-            for choice, coefficient in enumerate(row)
-            if choice != NONE and coefficient
-        ]
-        for layer in self.layers:
-            x = layer.mixture(x, weights, edges) if isinstance(layer, SearchCell) else layer(x)
-        return x
-
-    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
-        """The weights of an operation on an edge, in all cells."""
-        if choice == NONE:
-            return []
-        operations = (cell.operation(decision, choice) for cell in self.cells)
-        return [ParameterSlice(parameter) for op in operations for parameter in op.parameters()]
-
-    def path_parameters(self, path: Path) -> list[nn.Parameter]:
-        """The weights of the live edges and the shared ones; without a live edge only those of the head."""
-        edges = live_edges(path)
-        if not edges:
-            return list(self.layers[-1].parameters())
-        used: list[nn.Parameter] = []
-        for layer in self.layers:
-            modules = [layer.operation(*edge) for edge in edges] if isinstance(layer, SearchCell) else [layer]
-            used += [parameter for module in modules for parameter in module.parameters()]
-        return used
-
-
-class NASBench201Network(nn.Module):
-    """The network of one cell, its weights named as in the supernet. Dead edges have weights, but do not run."""
-
-    def __init__(self, space: NASBench201, path: Path, norm: NormPolicy) -> None:
-        super().__init__()
-        self.edges = live_edges(path)
-        self.layers = _layers(space, norm, [() if choice == NONE else (choice,) for choice in path])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N x classes) for images ``x`` (N x C x H x W)."""
-        return _run(self.layers, x, self.edges)

@@ -7,30 +7,21 @@ slices of the same tensors: the first blocks of a stage, and some of the channel
 
 import math
 from abc import abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
-from typing import Literal, NamedTuple, cast
-
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
+from typing import Literal, NamedTuple
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import cost
 from lightning_nas.spaces.base import Chain, Path, SearchSpace
 from lightning_nas.spaces.cost import Cost
-from lightning_nas.spaces.operations import NormPolicy, conv_norm
-from lightning_nas.spaces.supernet import ChainSupernet, ParameterSlice
+from lightning_nas.spaces.nds_blocks import WIDTH, Block, Channels, Conv, Stage
+from lightning_nas.spaces.nds_networks import NDSNetwork, NDSSupernet
+from lightning_nas.spaces.operations import NormPolicy
 
 Picking = Literal["ordinal", "l1"]
-Function = Callable[[Tensor], Tensor]
-
-WIDTH = 1
-"""The position of the width among the choices of a stage."""
 
 
 class Field(NamedTuple):
@@ -47,99 +38,7 @@ class Field(NamedTuple):
     values: tuple[float, ...]
 
 
-class Stage(NamedTuple):
-    """The sizes of a stage.
-
-    Attributes:
-        depth: Blocks.
-        width: Channels between blocks.
-        inner: Channels within a bottleneck.
-        groups: Groups of the convolution within a bottleneck.
-    """
-
-    depth: int
-    width: int
-    inner: int
-    groups: int
-
-
-class Channels(NamedTuple):
-    """Channels at one place of the network.
-
-    Attributes:
-        number: How many of them.
-        stage: The stage whose output they are, and which says which ones; None if they are always the first.
-    """
-
-    number: int
-    stage: int | None = None
-
-
-class Conv(NamedTuple):
-    """The shape of a convolution that is followed by a batch-norm."""
-
-    inputs: Channels
-    outputs: Channels
-    kernel: int
-    stride: int = 1
-    groups: int = 1
-
-    def build(self, norm: NormPolicy) -> nn.Sequential:
-        """The layers of this shape."""
-        return conv_norm(self.inputs.number, self.outputs.number, self.kernel, norm, self.stride, self.groups)
-
-    def cost(self, size: int) -> Cost:
-        """Parameters and multiply-adds for an output of ``size`` x ``size``."""
-        inputs, outputs = self.inputs.number, self.outputs.number
-        conv = cost.convolution(inputs, outputs, kernel=self.kernel, size=size, groups=self.groups)
-        return conv + cost.batch_norm(outputs)
-
-
-class Block(NamedTuple):
-    """The shape of a residual block.
-
-    Attributes:
-        stage: The stage it stands in, from 0.
-        number: Its position there, from 0.
-        branch: Its convolutions, without the shortcut.
-    """
-
-    stage: int
-    number: int
-    branch: tuple[Conv, ...]
-
-    @property
-    def name(self) -> str:
-        """Its name among the blocks of a network."""
-        return f"{self.stage}-{self.number}"
-
-    @property
-    def outputs(self) -> Channels:
-        """The channels after it."""
-        return self.branch[-1].outputs
-
-    @property
-    def shortcut(self) -> Conv:
-        """The 1x1 convolution beside the branch."""
-        stride = math.prod(conv.stride for conv in self.branch)
-        return Conv(self.branch[0].inputs, self.outputs, kernel=1, stride=stride)
-
-    @property
-    def projects(self) -> bool:
-        """Whether the shortcut is needed, because the branch changes the shape."""
-        inputs, outputs, _, stride, _ = self.shortcut
-        return inputs.number != outputs.number or stride != 1
-
-    def cost(self, size: int) -> Cost:
-        """Parameters and multiply-adds for an input of ``size`` x ``size``."""
-        total = Cost(0, 0)
-        for conv in self.branch:
-            size = -(-size // conv.stride)
-            total += conv.cost(size)
-        return total + self.shortcut.cost(size) if self.projects else total
-
-
-class _NDS(SearchSpace):
+class NDS(SearchSpace):
     """What both spaces share: a stem, stages of residual blocks, and a linear classifier.
 
     The choices of a path come stage by stage, so that paths which begin alike share what they compute.
@@ -323,15 +222,15 @@ class _NDS(SearchSpace):
             rows.append((self._label(stage),) * stage.depth)
         return Chain(tuple(titles), tuple(rows))
 
-    def _supernet(self, norm: NormPolicy) -> "NDSSupernet":
+    def _supernet(self, norm: NormPolicy) -> NDSSupernet:
         return NDSSupernet(self, norm)
 
-    def _standalone(self, path: Path, norm: NormPolicy) -> "NDSNetwork":
+    def _standalone(self, path: Path, norm: NormPolicy) -> NDSNetwork:
         return NDSNetwork(self, path, norm)
 
 
 @dataclass(frozen=True)
-class NDSResNet(_NDS):
+class NDSResNet(NDS):
     """Depth and width of three stages of basic blocks: (9 * 12)^3 = 1,259,712 networks.
 
     A block is two 3x3 convolutions beside a shortcut, which is the identity, or a 1x1 convolution with batch-norm
@@ -387,7 +286,7 @@ class NDSResNet(_NDS):
 
 
 @dataclass(frozen=True)
-class NDSResNeXt(_NDS):
+class NDSResNeXt(NDS):
     """ResNeXt-A: depth, width, bottleneck and groups of three stages, (5 * 5 * 3 * 3)^3 = 11,390,625 networks.
 
     A block is a 1x1 convolution to width * ratio channels (rounded), a 3x3 convolution in groups, which also has the
@@ -495,224 +394,3 @@ def _text(value: float) -> str:
 def _require_sizes(name: str, values: tuple[float, ...]) -> None:
     if not values or min(values) <= 0 or list(values) != sorted(set(values)):
         raise NASError(f"{name} is {values}: valid are different positive numbers in ascending order")
-
-
-# ------------------------------------------------------------------------------------------------- networks
-
-
-def _stem(space: _NDS, norm: NormPolicy) -> nn.Sequential:
-    return nn.Sequential(conv_norm(space.in_channels, space.stem_width, 3, norm), nn.ReLU())
-
-
-def _residual(x: Tensor, branch: Sequence[Function], shortcut: Function) -> Tensor:
-    first, *others = branch
-    y = first(x)
-    for layer in others:
-        y = layer(y.relu())
-    return (y + shortcut(x)).relu()
-
-
-class ResidualBlock(nn.Module):
-    """The layers of a block: a branch, and a shortcut that may be the identity."""
-
-    def __init__(self, branch: Sequence[Conv], shortcut: Conv | None, norm: NormPolicy) -> None:
-        super().__init__()
-        self.branch = nn.ModuleList(conv.build(norm) for conv in branch)
-        self.shortcut = nn.Identity() if shortcut is None else shortcut.build(norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps N x in x H x W to N x out x H/stride x W/stride."""
-        return _residual(x, list(self.branch), self.shortcut)
-
-
-class NDSNetwork(nn.Module):
-    """The network of one path, its weights named as in the supernet."""
-
-    def __init__(self, space: _NDS, path: Path, norm: NormPolicy) -> None:
-        super().__init__()
-        self.stem = _stem(space, norm)
-        self.blocks = nn.ModuleDict()
-        for block in space.blocks(space.stages(path)):
-            shortcut = block.shortcut if block.projects else None
-            self.blocks[block.name] = ResidualBlock(block.branch, shortcut, norm)
-        self.head = nn.Linear(block.outputs.number, space.num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N x classes) for images ``x`` (N x C x H x W)."""
-        x = self.stem(x)
-        for block in self.blocks.values():
-            x = block(x)
-        return cast(Tensor, self.head(x.mean((2, 3))))
-
-
-Index = slice | Tensor
-"""Which of the stored channels are meant."""
-
-
-class Layer(NamedTuple):
-    """Stored layers, and the shape in which a path uses them."""
-
-    conv: nn.Conv2d
-    norm: nn.BatchNorm2d
-    shape: Conv
-
-    @staticmethod
-    def of(stored: nn.Module, shape: Conv) -> "Layer":
-        """The two layers that ``Conv.build`` made, in a shape that may be smaller."""
-        conv, norm = cast(nn.Sequential, stored)
-        return Layer(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm), shape)
-
-
-class NDSSupernet(ChainSupernet):
-    """The tensors of the largest network, of which every path uses slices.
-
-    A path of depth d runs the first d blocks of a stage. Blocks are stored with the channels of the widest stage and
-    bottleneck; a path uses the first ones. Convolutions are stored ungrouped: with g groups, filter i of the C that
-    are stored uses the inputs of part floor(i * g / C) of g equal parts, and of these the first ones, as many as a
-    group of the path has. So do the paper (App. C) and the released code. The first block of every stage has a shortcut
-    convolution, which a path uses only where width or resolution change (in the released supernet always, but not
-    in the networks of the benchmark).
-
-    With L1 picking, a stage of w channels uses those w whose filters in its shortcut convolution have the largest L1
-    norm at that moment; of equal ones the first. Everything that writes or reads the output of the stage agrees on
-    them. So does the released code, but there the norm is that of the inputs in use instead of all that are stored.
-    Within a bottleneck a path uses the first channels in any case, since picking by norm and choosing groups do
-    not go together (App. C).
-    """
-
-    space: _NDS
-
-    def __init__(self, space: _NDS, norm: NormPolicy) -> None:
-        super().__init__(space, norm)
-        self.stem = _stem(space, norm)
-        self.blocks = nn.ModuleDict()
-        for block in space.blocks([space.largest] * len(space.strides)):
-            # These blocks only hold tensors: `run_stage` uses slices of them.
-            shortcut = block.shortcut if block.number == 0 else None
-            self.blocks[block.name] = ResidualBlock(block.branch, shortcut, norm)
-        self.head = nn.Linear(space.largest.width, space.num_classes)
-
-    # -------------------------------------------------------------------------------------- what a path uses
-
-    def _layers(self, block: Block) -> dict[str, Layer]:
-        """What a block uses, by its name there; the shortcut comes last."""
-        shapes = {f"branch.{i}": conv for i, conv in enumerate(block.branch)}
-        if block.projects:
-            shapes["shortcut"] = block.shortcut
-        stored = self.blocks[block.name]
-        return {name: Layer.of(stored.get_submodule(name), shape) for name, shape in shapes.items()}
-
-    def _index(self, channels: Channels) -> Index:
-        if channels.stage is None or self.space.picking == "ordinal":
-            return slice(channels.number)
-        filters = self.get_parameter(f"blocks.{channels.stage}-0.shortcut.0.weight").detach()
-        norms = filters.abs().sum(dim=(1, 2, 3))
-        return norms.argsort(descending=True, stable=True)[: channels.number].sort().values
-
-    def _weight_index(self, layer: Layer) -> tuple[Index, Index]:
-        """Which filters of the stored tensor are used, and which inputs of each."""
-        (stored_outputs, stored_inputs, *_), groups = layer.conv.weight.shape, layer.shape.groups
-        if groups > 1:
-            filters = torch.arange(layer.shape.outputs.number, device=layer.conv.weight.device)[:, None]
-            part = filters * groups // stored_outputs
-            first = torch.arange(layer.shape.inputs.number // groups, device=filters.device)
-            return filters, part * (stored_inputs // groups) + first
-        outputs, inputs = self._index(layer.shape.outputs), self._index(layer.shape.inputs)
-        if isinstance(outputs, Tensor) and isinstance(inputs, Tensor):
-            return outputs[:, None], inputs
-        return outputs, inputs
-
-    def _weight(self, layer: Layer) -> Tensor:
-        """The weight of a convolution, outputs x inputs / groups x kernel x kernel."""
-        # Kernels may add up strided weights in another order than those of the extracted network.
-        return layer.conv.weight[self._weight_index(layer)].contiguous()
-
-    def _head_index(self, channels: Channels) -> tuple[slice, Index]:
-        return slice(None), self._index(channels)
-
-    def path_parameters(self, path: Path) -> list[nn.Parameter]:
-        """Stem, head, and the tensors of which the path uses slices."""
-        blocks = self.space.blocks(self.space.stages(path))
-        layers = [layer for block in blocks for layer in self._layers(block).values()]
-        modules = (self.stem, *(module for layer in layers for module in layer[:2]), self.head)
-        return [parameter for module in modules for parameter in module.parameters()]
-
-    def choice_parameters(self, decision: int, choice: int) -> list[ParameterSlice]:
-        """What the paths with this choice use of its stage, taken together.
-
-        Everything else being as large as it can be, of a depth these are the tensors of its blocks, and of other
-        choices slices in all blocks; a width also has its slices of what reads the output of the stage. With L1
-        picking they follow the norms of the moment.
-        """
-        number, field = divmod(decision, len(self.space.fields))
-        used = defaultdict[nn.Conv2d, set[Layer]](set)
-        for block in self.space.reached_blocks(number, field, choice):
-            for layer in self._layers(block).values():
-                if number in (block.stage, layer.shape.inputs.stage):
-                    used[layer.conv].add(layer)
-        parts = [part for layers in used.values() for part in self._parts(layers)]
-        if field == WIDTH and number == len(self.space.strides) - 1:
-            width = Channels(self.space.widths[choice], number)
-            parts.append(ParameterSlice(cast(nn.Parameter, self.head.weight), self._head_index(width)))
-        return parts
-
-    def _parts(self, layers: Collection[Layer]) -> Iterator[ParameterSlice]:
-        """What several shapes use of the same layers."""
-        largest = max(layers, key=lambda layer: layer.shape)
-        weight = cast(nn.Parameter, largest.conv.weight)
-        if all(layer.shape.groups == 1 for layer in layers):
-            yield ParameterSlice(weight, self._weight_index(largest))
-        else:
-            used = torch.zeros(weight.shape[:2], dtype=torch.bool, device=weight.device)
-            for layer in layers:
-                used[self._weight_index(layer)] = True
-            yield ParameterSlice(weight, used)
-        for parameter in largest.norm.parameters():
-            yield ParameterSlice(parameter, self._index(largest.shape.outputs))
-
-    def _inherited(self, path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The slices that ``path`` uses, named as in its stand-alone network."""
-        tensors = {f"stem.{name}": tensor for name, tensor in self.stem.state_dict().items()}
-        for block in self.space.blocks(self.space.stages(path)):
-            for name, layer in self._layers(block).items():
-                prefix, kept = f"blocks.{block.name}.{name}", self._index(layer.shape.outputs)
-                tensors[f"{prefix}.0.weight"] = self._weight(layer)
-                for key, tensor in layer.norm.state_dict().items():
-                    tensors[f"{prefix}.1.{key}"] = tensor[kept] if tensor.ndim else tensor
-        tensors["head.weight"] = self.head.weight[self._head_index(block.outputs)]
-        return tensors | {"head.bias": self.head.bias}
-
-    # ------------------------------------------------------------------------------------------ running a path
-
-    def stages(self, path: Path) -> Sequence[Hashable]:
-        """Stem, every block, and the channels that the head reads."""
-        blocks = self.space.blocks(self.space.stages(path))
-        return ("stem", *blocks, blocks[-1].outputs)
-
-    def run_stage(self, depth: int, choice: Hashable, x: Tensor) -> Tensor:
-        """The output of the stem, of a block, or of the head."""
-        if isinstance(choice, Block):
-            layers = [partial(self._run, layer) for layer in self._layers(choice).values()]
-            shortcut = layers.pop() if choice.projects else nn.Identity()
-            return _residual(x, layers, shortcut)
-        if isinstance(choice, Channels):
-            weight = self.head.weight[self._head_index(choice)].contiguous()
-            return F.linear(x.mean((2, 3)), weight, self.head.bias)
-        return cast(Tensor, self.stem(x))
-
-    def _run(self, layer: Layer, x: Tensor) -> Tensor:
-        _, norm, shape = layer
-        x = F.conv2d(x, self._weight(layer), None, shape.stride, shape.kernel // 2, groups=shape.groups)
-        return _normalise(norm, self._index(shape.outputs), x)
-
-
-def _normalise(norm: nn.BatchNorm2d, channels: Index, x: Tensor) -> Tensor:
-    """Batch-norm with some of the stored channels."""
-    stored = {**dict(norm.named_parameters()), **dict(norm.named_buffers())}
-    used = {name: tensor[channels] for name, tensor in stored.items() if tensor.ndim}
-    y: Tensor = functional_call(norm, used, x)
-    if norm.training and isinstance(channels, Tensor):
-        # Running statistics were updated in place; where they are copies and no views, that is to be stored.
-        for name in used.keys() & dict(norm.named_buffers()).keys():
-            stored[name][channels] = used[name]
-    return y

@@ -14,7 +14,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.optim.momentum_separation import MomentumSeparation
 from lightning_nas.samplers import PathSampler, UniformSampler
 from lightning_nas.spaces import NASBench201, Pooling
-from lightning_nas.spaces.nasbench201 import live_edges
+from lightning_nas.spaces.nasbench201_graph import live_edges
 
 
 class Watch(Callback):

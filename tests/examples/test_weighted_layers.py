@@ -10,7 +10,7 @@ from estimator_cases import PathOf, example, labelled_images, tiny_network
 
 from lightning_nas.cli import main
 from lightning_nas.spaces import NASBench201
-from lightning_nas.spaces.nasbench201 import CONV_1X1, CONV_3X3, NONE, SKIP
+from lightning_nas.spaces.nasbench201_graph import CONV_1X1, CONV_3X3, NONE, SKIP
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "add-an-estimator.md"

@@ -30,7 +30,7 @@ from lightning_nas.spaces import (
     RestrictedSpace,
     SearchSpace,
 )
-from lightning_nas.spaces.nasbench201 import live_edges
+from lightning_nas.spaces.nasbench201_graph import live_edges
 
 TINY_201 = NASBench201(channels=2, cells=1, image_size=8, in_channels=1)
 NO_OUTPUT = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}

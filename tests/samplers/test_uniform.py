@@ -14,7 +14,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import NASBench201, Pooling, SearchSpace
-from lightning_nas.spaces.nasbench201 import CONV_1X1, CONV_3X3, live_edges
+from lightning_nas.spaces.nasbench201_graph import CONV_1X1, CONV_3X3, live_edges
 
 MODULE = SupernetModule(Toy(layers=2))
 TRAINER = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", barebones=True)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import AutoFormer, Path, RestrictedSpace
-from lightning_nas.spaces.autoformer import TransformerLayer
+from lightning_nas.spaces.autoformer_networks import TransformerLayer
 
 PUBLISHED = AutoFormer()
 AZ_NAS_TINY = "embed192_depth12_heads4-3-4-4-4-4-4-3-3-4-4-4_ratio3.5-3.5-3.5-4-3.5-3.5-3.5-3.5-3.5-3.5-4-4"

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import DARTS, NormPolicy, Path
-from lightning_nas.spaces.darts import EDGES, NODES, OPERATIONS, DARTSSupernet, _graphs
+from lightning_nas.spaces.darts_graph import EDGES, NODES, OPERATIONS, graphs_of
+from lightning_nas.spaces.darts_networks import DARTSSupernet
 from lightning_nas.spaces.operations import SHARED
 
 PUBLISHED = DARTS()
@@ -325,9 +326,9 @@ def test_isomorphic_cells_compute_the_same_up_to_the_order_of_channels() -> None
         key = f"{numbers[int(source)]}_to_{numbers[int(node)]}_{kind}"
         two.operations[key].load_state_dict(operation.state_dict())
     s0, s1 = torch.randn(2, 4, 6, 8, 8)
-    blocks = one(s0, s1, _graphs(path)[0]).chunk(4, dim=1)
+    blocks = one(s0, s1, graphs_of(path)[0]).chunk(4, dim=1)
     expected = torch.cat([blocks[old - 2] for old in order], dim=1)
-    torch.testing.assert_close(two(s0, s1, _graphs(other)[0]), expected)
+    torch.testing.assert_close(two(s0, s1, graphs_of(other)[0]), expected)
 
 
 def test_edges_without_weights_make_paths_equal() -> None:

@@ -32,7 +32,7 @@ from lightning_nas.spaces import (
     RestrictedSpace,
     SearchSpace,
 )
-from lightning_nas.spaces.nasbench201 import OPERATIONS, live_edges
+from lightning_nas.spaces.nasbench201_graph import OPERATIONS, live_edges
 
 SMALL = {file.stem.removesuffix("_small"): small_space(file) for file in sorted(CONFIGS.glob("*_small.yaml"))}
 SUPERNETS = {name: space.build_supernet() for name, space in SMALL.items()}

@@ -9,12 +9,8 @@ from torch import Tensor, nn
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import NASBench1Shot1, Path, RestrictedSpace
-from lightning_nas.spaces.nasbench1shot1 import (
-    ADJACENCIES,
-    OPERATIONS,
-    OneShotSupernet,
-    module_hash,
-)
+from lightning_nas.spaces.nasbench1shot1_graph import ADJACENCIES, OPERATIONS, module_hash
+from lightning_nas.spaces.nasbench1shot1_networks import OneShotSupernet
 from lightning_nas.spaces.operations import SHARED
 
 PUBLISHED = NASBench1Shot1()

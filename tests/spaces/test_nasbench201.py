@@ -12,14 +12,8 @@ from torch import Tensor, nn
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.spaces import NASBench201, NormPolicy
-from lightning_nas.spaces.nasbench201 import (
-    EDGES,
-    Edge,
-    NASBench201Network,
-    NASBench201Supernet,
-    SearchCell,
-    live_edges,
-)
+from lightning_nas.spaces.nasbench201_graph import EDGES, Edge, live_edges
+from lightning_nas.spaces.nasbench201_networks import NASBench201Network, NASBench201Supernet, SearchCell
 
 CIFAR10 = NASBench201()
 SMALL = NASBench201(channels=4, cells=1, in_channels=1, image_size=8)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
 from lightning_nas.spaces import NDSResNet, NDSResNeXt, NormPolicy, Path
-from lightning_nas.spaces.nds import NDSSupernet
+from lightning_nas.spaces.nds_networks import NDSSupernet
 
 Picking = Literal["ordinal", "l1"]
 PICKINGS: tuple[Picking, ...] = ("ordinal", "l1")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_nas.spaces import CellSupernet, NASBench201, Supernet
-from lightning_nas.spaces.nasbench201 import CONV_3X3, EDGES
+from lightning_nas.spaces.nasbench201_graph import CONV_3X3, EDGES
 from lightning_nas.zeroshot import SynFlow
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TabularBenchmark
 from lightning_nas.ranking.converters.reading import averaged, percent, require
-from lightning_nas.spaces.nasbench1shot1 import OPERATIONS
+from lightning_nas.spaces.nasbench1shot1_graph import OPERATIONS
 
 EPOCHS = 108
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TabularBenchmark
 from lightning_nas.ranking.converters.reading import averaged, percent, require, require_complete
-from lightning_nas.spaces.nasbench201 import OPERATIONS
+from lightning_nas.spaces.nasbench201_graph import OPERATIONS
 
 # By dataset of the table: the name in the official file, and the split that is tested on. CIFAR-10 is tested on
 # all test images; of the other two, half of them were set apart for validation.

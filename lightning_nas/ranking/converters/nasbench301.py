@@ -10,7 +10,7 @@ from tqdm import tqdm
 from lightning_nas.errors import NASError
 from lightning_nas.ranking.benchmark import TabularBenchmark
 from lightning_nas.ranking.converters.reading import averaged, percent, read_json, require
-from lightning_nas.spaces.darts import NODES, OPERATIONS
+from lightning_nas.spaces.darts_graph import NODES, OPERATIONS
 
 PREFIX = "NetworkSelectorDatasetInfo:darts:"
 # How large the network was and how long it was trained: accuracies compare only where these agree.
