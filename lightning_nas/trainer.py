@@ -1,33 +1,13 @@
-"""The Trainer of this framework: Lightning's, with the rules of a run directory, and verbs of its own."""
+"""The Trainer of this framework: Lightning's, with verbs of its own."""
 
-import copy
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import StrategyRegistry
+from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_nas import checkpoint, fewshot, groundtruth, retraining
-from lightning_nas.callbacks import (
-    DataWait,
-    ExactResume,
-    MetricsFile,
-    PredictionsFile,
-    RankAgreement,
-    Ranking,
-    RunCheckpoint,
-    RunDirectory,
-    WandbResults,
-    WandbRun,
-)
-from lightning_nas.callbacks.run_checkpoint import PREEMPTED
+from lightning_nas import checkpoint, groundtruth, retraining
 from lightning_nas.data import ImageDataModule
 from lightning_nas.differentiable import (
     AlphaOptimizer,
@@ -38,71 +18,21 @@ from lightning_nas.differentiable import (
     halved,
     require_flags,
 )
-from lightning_nas.errors import NASError, require_at_least
+from lightning_nas.errors import NASError
+from lightning_nas.fewshot_trainer import FewShotTrainer
 from lightning_nas.latency import LatencyTable
-from lightning_nas.launch import PathDDPStrategy
 from lightning_nas.loggers import UNHEARD, quiet
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import resolve_seed
-from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.ranking.reliability import reliability
 from lightning_nas.search import Evolution, FeasibleSpace, Latency, Limits, Search, SearchAlgorithm, Shifting
 from lightning_nas.search.scoring import Criterion
 from lightning_nas.search.transfer import load_transferred
-from lightning_nas.spaces import Path as Architecture
 from lightning_nas.tricks import NO_TRICKS, Tricks
 
-StrategyRegistry.register(
-    "path_ddp", PathDDPStrategy, "Exchanges the gradients of the paths that a step trained."
-)
 
-
-class NASTrainer(Trainer):
-    """Keeps everything of a run in ``default_root_dir`` itself.
-
-    Unless told otherwise it logs to ``metrics.csv`` and keeps ``last.ckpt``, written at the end of every
-    epoch.
-
-    Args:
-        default_root_dir: The run directory.
-        logger: More loggers beside ``metrics.csv``, such as ``WandbRun``; False is none at all.
-        callbacks: More callbacks. A RunCheckpoint among them takes the place of the usual one.
-        kwargs: Everything else that Lightning's Trainer takes.
-    """
-
-    def __init__(
-        self,
-        *,
-        default_root_dir: str = "runs/default",
-        logger: Logger | Iterable[Logger] | bool | None = None,
-        callbacks: list[Callback] | Callback | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._flags = kwargs
-        self._logger = logger
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-        # Lightning drops None nowhere and then fails on it; a sampler that is not given arrives as None.
-        given = [callback for callback in given if callback is not None]
-        self._given = tuple(given)
-        bare = bool(kwargs.get("barebones"))
-        checkpoints = not bare and kwargs.get("enable_checkpointing") is not False
-        if checkpoints and not any(isinstance(callback, RunCheckpoint) for callback in given):
-            given.append(RunCheckpoint())
-        measured = [] if bare else [DataWait()]
-        super().__init__(
-            default_root_dir=default_root_dir,
-            logger=logger if bare else _with_metrics_file(logger, default_root_dir),
-            callbacks=[
-                *(RunDirectory(), WandbResults(), PredictionsFile()),
-                *given,
-                *(RankAgreement(), *measured, ExactResume()),
-            ],
-            **kwargs,
-        )
-        # It would save within the signal's handler, in the middle of a step. RunCheckpoint saves after the step.
-        environment = self._accelerator_connector.cluster_environment
-        if isinstance(environment, SLURMEnvironment):
-            environment.auto_requeue = False
+class NASTrainer(FewShotTrainer):
+    """A trainer of supernets, whose methods are the verbs of the command line; see RunTrainer for its arguments."""
 
     def groundtruth(
         self, model: SupernetModule, datamodule: ImageDataModule, seeds: int = 5, workers: int = 1
@@ -294,260 +224,3 @@ class NASTrainer(Trainer):
                 retraining.write(result, root)
         if self.is_global_zero:
             print(f"{root / retraining.RESULT}: {retraining.sentence(result)}")
-
-    def split(
-        self,
-        model: SupernetModule,
-        datamodule: ImageDataModule,
-        metric: fewshot.SplitMetric,
-        depth: int = 3,
-        branching: int | list[int] = 2,
-        order: Literal["fixed", "score"] = "fixed",
-        decisions: list[int] | None = None,
-        balanced: bool = False,
-        mixture_epochs: int = 0,
-        ckpt_path: str | None = None,
-        out: str | None = None,
-        seed: int | None = None,
-    ) -> None:
-        """Split the space into parts that get supernets of their own.
-
-        Writes ``tree.json``, ``tree.png``, ``leaves.csv``, and for every leaf a ``leaf-0.yaml`` that names its space; with a
-        table of ground truth (``ranking.benchmark``) also how that is distributed over the leaves, ``ground_truth.png``.
-
-        Args:
-            model: The supernet.
-            datamodule: The data; training images are what metrics look at.
-            metric: Says which choices of a decision stay together.
-            depth: How often parts are divided.
-            branching: Into how many groups, or a number for every level.
-            order: Whether parts are divided at the decisions in their ``fixed`` order, or at the one with the best ``score``.
-            decisions: At which ones; null for all, from the first.
-            balanced: Whether groups are equally large.
-            mixture_epochs: Epochs for which all operations are trained jointly before.
-            ckpt_path: Trained weights; fresh ones if not given.
-            out: Where the files go; the run directory if not given.
-            seed: Of random splits; None takes the one of ``seed_everything``.
-
-        Raises:
-            NASError: The space cannot be split like that, the metric cannot be had, or there is a split already.
-        """
-        require_at_least(0, mixture_epochs=mixture_epochs)
-        folder = Path(out or self.default_root_dir)
-        fewshot.require_free(folder)
-        levels = tuple(branching) if isinstance(branching, list) else (branching,)
-        plan = fewshot.Plan(depth, levels, order, None if decisions is None else tuple(decisions), balanced)
-        plan.candidates(model.space)
-        truth = self._ground_truth(model)
-        if ckpt_path is not None:
-            checkpoint.load_weights(model.supernet, model.space, Path(ckpt_path))
-        if mixture_epochs:
-            self._train_mixture(fewshot.MixtureModule(model), datamodule, mixture_epochs)
-        model.to(self.strategy.root_device)
-        subject = fewshot.Subject(model.space, model.supernet, datamodule, resolve_seed(seed))
-        root = fewshot.split(subject, metric, plan)
-        settings = {
-            "metric": str(metric),
-            "plan": vars(plan).copy(),
-            "seed": subject.seed,
-            "mixture_epochs": mixture_epochs,
-            "ckpt_path": ckpt_path,
-            "weights": checkpoint.digest(model.supernet),
-        }
-        if self.is_global_zero:
-            fewshot.report(root, f"split by {metric}", truth, folder)
-            fewshot.write(root, settings, folder)
-            print(f"{folder / fewshot.TREE}: {len(root.leaves)} leaves")
-
-    def fit_fewshot(
-        self,
-        model: SupernetModule,
-        datamodule: ImageDataModule,
-        tree: str | None = None,
-        leaf: int | None = None,
-        inherit: str | None = None,
-        halving: list[fewshot.Rung] | None = None,
-    ) -> None:
-        """Train a supernet for every leaf of a split.
-
-        Each in its run directory, ``leaf-0`` and so on in that of the trainer. Interrupted, it continues where it stopped
-        when called again.
-
-        Args:
-            model: Names the space that was split, the optimizer and the schedule.
-            datamodule: The data.
-            tree: Folder in which ``split`` wrote ``tree.json``; the run directory if not given.
-            leaf: Trains this one alone; null trains all, one after the other.
-            inherit: Checkpoint of the one-shot supernet whose weights the leaves begin with; null begins with fresh ones.
-            halving: Epochs after which only a share of the leaves goes on, those of the highest validation accuracy.
-
-        Raises:
-            NASError: Something does not fit the split.
-        """
-        few = self._few_shot(model, datamodule, tree, inherit)
-        rungs = fewshot.checked(halving or (), self.max_epochs, self.check_val_every_n_epoch)
-        if leaf is not None and rungs:
-            raise NASError(f"leaf is {leaf}, but halving compares all leaves: leave one of the two out")
-        if leaf is not None and not 0 <= leaf < len(few.leaves.parts):
-            raise NASError(f"leaf is {leaf}: valid are 0 to {len(few.leaves.parts) - 1}")
-        try:
-            if leaf is None:
-                few.train_all(rungs)
-            else:
-                few.train(leaf)
-        except SystemExit as end:
-            # A job of SLURM looks for it in the run directory that it knows: of one leaf that of the leaf, where it is.
-            preempted = isinstance(end.code, int) and end.code > 128
-            if preempted and leaf is None and self.is_global_zero:
-                (few.root / PREEMPTED).touch()
-            raise
-
-    def validate_fewshot(
-        self,
-        model: SupernetModule,
-        datamodule: ImageDataModule,
-        tree: str | None = None,
-        retrain: bool = False,
-    ) -> None:
-        """Score paths of the whole space, each by the supernet of its own leaf, and choose a leaf.
-
-        Writes ``ranking.csv`` and ``ranking.json`` as ``validate`` does, ``selection.json``, and what would have been chosen
-        in the course of the training, ``leaves_over_epochs.csv`` and ``leaves_over_epochs.png``. The keys of ``ranking`` say
-        which paths of the whole space are scored, and how.
-
-        Args:
-            model: Names the space that was split.
-            datamodule: The data; the validation split scores.
-            tree: Folder in which ``split`` wrote ``tree.json``; the run directory if not given.
-            retrain: Train alone the path that each leaf, of those trained to the end, ranks first, and choose the leaf
-                whose network validates best.
-
-        Raises:
-            NASError: A leaf is not trained, none that was trained to the end has a path that is scored, or something does
-                not fit the split.
-        """
-        few = self._few_shot(model, datamodule, tree, None)
-        few.require_trained()
-        ranking = copy.deepcopy(self._ranking)
-        paths, truth = ranking.select(model.space), self._ground_truth(model)
-        ranking.stratified, ranking.probe_size = False, 0
-        files = fewshot.write_own(few.leaves, few.root, paths)
-        for leaf, file in files.items():
-            ranking.paths = str(file)
-            folder = few.leaves.folder(few.root, leaf)
-            trainer = _trainer(folder, False, [copy.deepcopy(ranking)], self._flags)
-            with warnings.catch_warnings():
-                # The sampler of the training has nothing to do here.
-                warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")
-                supernet = few.supernet(leaf)
-                trainer.validate(supernet, datamodule, ckpt_path=folder / "last.ckpt", verbose=False)
-            trainer.strategy.barrier()  # what the first process writes is there for all
-        if self.is_global_zero:
-            fewshot.merge(few.leaves, few.root, paths)
-            fewshot.draw(few.leaves, few.root, truth)
-        rows = fewshot.rows_of(few.leaves, few.root, truth, files)
-        if retrain:
-            self._retrain_winners(few, rows, truth)
-        selection = fewshot.choose(rows, "retrained" if retrain else "accuracy")
-        if self.is_global_zero:
-            fewshot.write_selection(selection, few.root)
-            print(f"{few.root / fewshot.RESULT}: {_sentence(selection)}")
-
-    def _retrain_winners(
-        self, few: fewshot.FewShot, rows: list[dict[str, Any]], truth: dict[Architecture, float]
-    ) -> None:
-        def make_trainer(root: Path, callbacks: Sequence[Callback]) -> Trainer:
-            # The configuration in the run directory stays that of the leaves.
-            kept = [copy.deepcopy(callback) for callback in self._given if _suits_one_network(callback)]
-            return _trainer(root, copy.deepcopy(self._logger), [*kept, *callbacks], self._flags)
-
-        settings = retraining.Retraining(few.module, few.data, NO_TRICKS, None, truth, few.seed, make_trainer)
-        for row in rows:
-            if not row["finished"]:
-                continue
-            folder = few.leaves.folder(few.root, row["leaf"]) / "retrain"
-            result = retraining.continued(settings, few.leaves.space.decode(row["arch"]), folder)
-            row["retrained"] = result["val/accuracy"]
-
-    def _few_shot(
-        self, model: SupernetModule, datamodule: ImageDataModule, tree: str | None, inherit: str | None
-    ) -> fewshot.FewShot:
-        if inherit is not None and not Path(inherit).is_file():
-            raise NASError(f"inherit is {inherit!r}, but there is no such file")
-        root = Path(self.default_root_dir)
-        return fewshot.FewShot(
-            module=model,
-            data=datamodule,
-            leaves=fewshot.read(Path(tree or root), model.space),
-            root=root,
-            inherit=None if inherit is None else Path(inherit),
-            seed=resolve_seed(None),
-            make_trainer=self._for_leaf,
-        )
-
-    def _for_leaf(self, root: Path, callbacks: Sequence[Callback]) -> "NASTrainer":
-        """A trainer like this one for the supernet of a leaf."""
-        # Its configuration is written before all are trained.
-        kept = [copy.deepcopy(c) for c in self._given if not isinstance(c, SaveConfigCallback)]
-        return _trainer(root, copy.deepcopy(self._logger), [*kept, *callbacks], self._flags)
-
-    def _train_mixture(self, module: fewshot.MixtureModule, data: ImageDataModule, epochs: int) -> None:
-        own = UNHEARD | {"max_epochs": epochs, "limit_val_batches": 0, "num_sanity_val_steps": 0}
-        with quiet():
-            trainer = Trainer(default_root_dir=self.default_root_dir, **self._flags | own)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="You passed in a `val_dataloader`")
-            trainer.fit(module, datamodule=data)
-
-    @property
-    def _ranking(self) -> Ranking:
-        return next((callback for callback in self._given if isinstance(callback, Ranking)), Ranking())
-
-    def _ground_truth(self, model: SupernetModule) -> dict[Architecture, float]:
-        ranking = self._ranking
-        if ranking.benchmark is None:
-            return {}
-        return TabularBenchmark.read(ranking.benchmark).truth(model.space, ranking.dataset)
-
-    def _for_one_network(
-        self, root: Path, callbacks: Sequence[Callback], flags: dict[str, Any]
-    ) -> "NASTrainer":
-        """A trainer like this one, with these flags and without what is for sampled paths."""
-        # Copies, because what is trained before has left its marks.
-        kept = [copy.deepcopy(callback) for callback in self._given if _suits_one_network(callback)]
-        saving = [callback for callback in self._given if isinstance(callback, SaveConfigCallback)]
-        return _trainer(root, copy.deepcopy(self._logger), [*saving, *kept, *callbacks], flags)
-
-
-# No method: where one hands the arguments of its own constructor on, the parser of the command line looks for them in a circle.
-def _trainer(root: Path, logger: Any, callbacks: list[Callback], flags: dict[str, Any]) -> NASTrainer:
-    return NASTrainer(default_root_dir=str(root), logger=logger, callbacks=callbacks, **flags)
-
-
-def _sentence(selection: dict[str, Any]) -> str:
-    text = f"leaf {selection['leaf']}, {selection['arch']}"
-    if selection["regret"] is None:
-        return text
-    return (
-        f"{text}, ground truth {selection['ground_truth']:.2f} % ({selection['regret']:.2f} points are lost to leaf "
-        f"{selection['best_leaf']})"
-    )
-
-
-def _suits_one_network(callback: Callback) -> bool:
-    return isinstance(callback, RunCheckpoint) or not type(callback).__module__.startswith("lightning_nas.")
-
-
-def _with_metrics_file(logger: Logger | Iterable[Logger] | bool | None, root: str) -> list[Logger] | bool:
-    """The loggers given, which learn of the run directory, and ``metrics.csv`` where none but False was asked for."""
-    if logger is False:
-        return False
-    given = (
-        [] if logger is None or logger is True else [logger] if isinstance(logger, Logger) else list(logger)
-    )
-    for one in given:
-        if isinstance(one, WandbRun):
-            one.enter(root)
-    if any(isinstance(one, MetricsFile) for one in given):
-        return given
-    return [*given, MetricsFile(root)]
