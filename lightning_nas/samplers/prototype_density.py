@@ -1,6 +1,6 @@
 """Density-aware sampling for spaces of any size."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +22,18 @@ from lightning_nas.errors import NASError
 from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.random import Stream, generator
+from lightning_nas.samplers.acceptance import (
+    Mid,
+    acceptance,
+    middle,
+    require_acceptance,
+    robust_deviation,
+    threshold_for,
+)
 from lightning_nas.samplers.base import PathSampler, of_rank_zero
 from lightning_nas.samplers.probe import draw_probe, probe_images, require_several
 from lightning_nas.samplers.warmup import require_warmup, warmup_of
 from lightning_nas.spaces import Path
-
-Mid = Literal["median", "mean", "midrange"]
 
 CLOSEST = 1e-6
 """Mean distances below this are raised to it: the density is their inverse."""
@@ -206,7 +212,7 @@ class PrototypeDensitySampler(PathSampler):
         super().__init__(seed)
 
     def _require_valid(self) -> None:
-        self._require_valid_acceptance()
+        require_acceptance(self.tau, self.mid, self.target_accept_rate)
         if not 0 < self.rate <= 1:
             raise NASError(f"sampler.rate is {self.rate}: valid are numbers in (0, 1]")
         for name, least in (("max_tries", 1), ("prototypes", 1), ("window", 2)):
@@ -222,23 +228,6 @@ class PrototypeDensitySampler(PathSampler):
                 f"sampler.refresh_every is {self.refresh_every}: valid are numbers of steps from 1"
             )
         require_warmup(self.warmup_steps)
-
-    def _require_valid_acceptance(self) -> None:
-        if not self.tau > 0:
-            raise NASError(f"sampler.tau is {self.tau}: a temperature is positive")
-        named = self.mid in get_args(Mid)
-        if not named and not (isinstance(self.mid, float) and 0 < self.mid < 1):
-            raise NASError(
-                f"sampler.mid is {self.mid!r}: valid are {', '.join(get_args(Mid))} and quantiles in (0, 1)"
-            )
-        rate = self.target_accept_rate
-        if rate is not None and not 0 < rate < 1:
-            raise NASError(f"sampler.target_accept_rate is {rate}: valid are numbers in (0, 1)")
-        if rate is not None and self.mid != "median":
-            raise NASError(
-                f"sampler.mid is {self.mid!r} and sampler.target_accept_rate is {rate}: one follows from the other, "
-                "give one"
-            )
 
     def begin(self) -> None:
         """Nothing is measured yet."""
@@ -409,52 +398,3 @@ class PrototypeDensitySampler(PathSampler):
         now = spread(self.centres)
         self.warned = self.warned or warn_of_collapse(now, self.initial_spread)
         return now
-
-
-def acceptance(density: ArrayLike, mid: float, tau: float) -> NDArray[np.float64]:
-    """P, the probability that a path is trained (Eq. 10), its logit cut off at 20.
-
-    Example:
-        >>> float(acceptance(1.25, mid=1, tau=1).round(6))
-        0.437823
-    """
-    logits = np.clip((mid - np.asarray(density, dtype=np.float64)) / tau, -20, 20)
-    probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-logits))
-    return probabilities
-
-
-def middle(density: NDArray[np.float64], mid: Mid | float) -> float:
-    """alpha_mid of some densities."""
-    if isinstance(mid, str):
-        ways: dict[str, Any] = {
-            "median": np.median,
-            "mean": np.mean,
-            "midrange": lambda x: (x.min() + x.max()) / 2,
-        }
-        return float(ways[mid](density))
-    return float(np.quantile(density, mid))
-
-
-def robust_deviation(density: NDArray[np.float64]) -> float:
-    """The standard deviation of a normal distribution with the same interquartile range."""
-    lower, upper = np.quantile(density, [0.25, 0.75])
-    return float(upper - lower) / 1.349
-
-
-def threshold_for(density: NDArray[np.float64], accept_rate: float, tau: float) -> float:
-    """The alpha_mid for which so many of some paths are accepted, found by halving an interval.
-
-    Example:
-        >>> densities = np.array([2.970516, 3.242328, 2.668402, 1.0])
-        >>> mid = threshold_for(densities, 0.3, tau=0.5)
-        >>> float(acceptance(densities, mid, 0.5).mean().round(6))
-        0.3
-    """
-    low, high = density.min() - 20 * tau, density.max() + 20 * tau
-    for _ in range(60):
-        mid = (low + high) / 2
-        if acceptance(density, mid, tau).mean() < accept_rate:
-            low = mid
-        else:
-            high = mid
-    return float(high)

@@ -1,8 +1,5 @@
-"""Whole runs: what a step updates, what is left of a run, and that a resumed one is the same."""
+"""What a step updates, on a part of a space too, and that a resumed run is the same."""
 
-import csv
-import json
-import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,86 +9,22 @@ import numpy as np
 import pytest
 import short_runs
 import torch
+from learning_runs import CELLS, EACH, FAST, SPACE, STRATEGIES, learn, rows, state, vectors
 from lightning import Callback, Trainer
-from toy_cells import ToyCells
-from toy_space import Toy
 
-from lightning_nas import checkpoint
-from lightning_nas.callbacks import Ranking
 from lightning_nas.differentiable import (
     DARTS,
     DSNAS,
-    GDAS,
     SNAS,
-    AlphaOptimizer,
     Alphas,
     DifferentiableModule,
     LearningStrategy,
 )
 from lightning_nas.errors import NASError
-from lightning_nas.samplers import UniformSampler
-from lightning_nas.spaces import DARTS as DARTSSpace
 from lightning_nas.spaces import (
-    ListedSpace,
-    NASBench1Shot1,
-    NASBench201,
     NormPolicy,
-    Pooling,
     RestrictedSpace,
-    SearchSpace,
 )
-
-SPACE = ToyCells(layers=3, width=4)
-CELLS = NASBench201(channels=2, cells=1)
-FAST = AlphaOptimizer(lr=0.1)
-STRATEGIES: dict[str, LearningStrategy] = {
-    "darts1": DARTS(),
-    "darts2": DARTS(order=2),
-    "snas": SNAS(),
-    "snas_held_out": SNAS(annealing="linear", alphas_from="held_out"),
-    "dsnas": DSNAS(gap=0.1),
-    "leave_one_out": DSNAS(estimator="leave_one_out", paths=3, gap=0.05, gap_of="logit"),
-    "gdas": GDAS(),
-}
-EACH = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=list(STRATEGIES))
-
-
-def learn(
-    root: Path,
-    strategy: LearningStrategy,
-    *callbacks: Any,
-    space: SearchSpace = SPACE,
-    options: dict[str, Any] | None = None,
-    data: dict[str, Any] | None = None,
-    ckpt_path: Path | None = None,
-    **flags: Any,
-) -> dict[str, Any]:
-    """Learns, in 3 epochs of 2 batches where halves are needed and of 4 where they are not; returns ``learn.json``."""
-    short_runs.trainer(root, *callbacks, **flags).learn(
-        short_runs.supernet_module(space, **(options or {})),
-        short_runs.digits(**(data or {})),
-        strategy,
-        FAST,
-        None if ckpt_path is None else str(ckpt_path),
-    )
-    return dict(json.loads((root / "learn.json").read_text()))
-
-
-def state(root: Path, name: str = "last.ckpt") -> dict[str, Any]:
-    return dict(torch.load(root / name, weights_only=True))
-
-
-def vectors(found: dict[str, Any]) -> list[torch.Tensor]:
-    """The alphas of a checkpoint."""
-    return [value for name, value in found["state_dict"].items() if name.startswith("alphas.logits")]
-
-
-def rows(root: Path, name: str) -> list[dict[str, str]]:
-    with (root / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-# ------------------------------------------------------------------------------------------ what a step does
 
 
 @dataclass(frozen=True)
@@ -292,9 +225,6 @@ def test_noise_is_of_seed_and_step_and_of_no_global_stream(
     assert not torch.equal(found["a"][0], found["c"][0])
 
 
-# ---------------------------------------------------------------------------------------------------- resume
-
-
 @EACH
 def test_a_resumed_run_equals_one_that_was_never_interrupted(
     tmp_path: Path, strategy: LearningStrategy
@@ -368,9 +298,6 @@ def test_a_run_is_continued_as_it_was_begun(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(tmp_path, "genotypes.csv")] == ["1", "2", "3"]
 
 
-# -------------------------------------------------------------------------------------- parts, settled choices
-
-
 @EACH
 def test_a_part_never_weighs_what_was_removed(tmp_path: Path, strategy: LearningStrategy) -> None:
     leaf = RestrictedSpace(SPACE, ((1, 2), (0,), (0, 2)))
@@ -414,173 +341,3 @@ def test_settled_alphas_rest_while_others_move(tmp_path: Path) -> None:
     learn(tmp_path, DARTS(), short_runs.EveryCheckpoint(every_n_train_steps=1), space=leaf)
     first, last = (vectors(state(tmp_path, name)) for name in ("01.ckpt", "06.ckpt"))
     assert [torch.equal(a, b) for a, b in zip(first, last, strict=True)] == [True, False, False]
-
-
-# ---------------------------------------------------------------------------------------------------- results
-
-
-def test_a_run_leaves_what_was_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = tmp_path / "table.csv"
-    table.write_text(
-        "arch,digits\n" + "".join(f'"{SPACE.encode(path)}",{50 + i}\n' for i, path in enumerate(SPACE))
-    )
-    root = tmp_path / "run"
-    result = learn(root, SNAS(), Ranking(benchmark=str(table)), check_val_every_n_epoch=2)
-    arch = result["best"]["arch"]
-    truth = 50 + SPACE.index(SPACE.decode(arch))
-    found = rows(root, "genotypes.csv")
-    assert result["best"]["ground_truth"] == truth == float(found[-1]["ground_truth"])
-    assert (result["best"]["params"], result["epochs"]) == (SPACE.cost(SPACE.decode(arch)).params, 3)
-    assert [row["accuracy"] != "" for row in found] == [False, True, False]
-    assert found[1]["genotype_accuracy"] == str(round(short_runs.logged(root, "val/genotype_accuracy")[0], 4))
-    temperatures = [float(row["temperature"]) for row in found]
-    assert temperatures == short_runs.logged(root, "learn/temperature")
-    assert temperatures == [SNAS().temperature(epoch / 3) for epoch in range(3)]
-    assert [float(row["entropy"]) for row in found] == short_runs.logged(root, "learn/entropy")
-    assert short_runs.logged(root, "learn/ground_truth")[-1] == truth
-    for epoch in ("1", "2", "3"):
-        shares = [float(row["probability"]) for row in rows(root, "alphas.csv") if row["epoch"] == epoch]
-        assert sum(shares) == pytest.approx(3)
-    assert {"alphas.png", "genotype.png", "last.ckpt", "metrics.csv"} <= {p.name for p in root.iterdir()}
-    assert f"{arch}, ground truth {truth:.2f} %" in capsys.readouterr().out
-    assert result["settings"]["strategy.annealing"] == "cosine"
-
-
-def test_what_was_learnt_is_retrained_and_its_weights_are_inherited(tmp_path: Path) -> None:
-    root = tmp_path / "learnt"
-    short: dict[str, Any] = {"max_epochs": 1, "limit_train_batches": 1}
-    arch = learn(root, DARTS(), space=CELLS, **short)["best"]["arch"]
-    module = short_runs.supernet_module(CELLS)
-    short_runs.trainer(tmp_path / "alone", **short).retrain(
-        module, short_runs.digits(), str(root / "learn.json"), inherit=str(root / "last.ckpt")
-    )
-    report = json.loads((tmp_path / "alone" / "retrain.json").read_text())
-    assert (report["arch"], report["inherited"]) == (arch, str(root / "last.ckpt"))
-    weights = checkpoint.load_supernet(root / "last.ckpt").state_dict()
-    trained = state(root)["state_dict"]
-    assert all(torch.equal(value, trained[f"supernet.{name}"]) for name, value in weights.items())
-
-
-def test_the_weights_are_scored_as_a_supernet_and_trained_on_by_learn_alone(tmp_path: Path) -> None:
-    learn(tmp_path, SNAS(), max_epochs=1)
-    module, scorer = short_runs.supernet_module(SPACE), short_runs.trainer(tmp_path / "scores", Ranking())
-    scorer.validate(module, short_runs.digits(), ckpt_path=tmp_path / "last.ckpt", verbose=False)
-    trained = state(tmp_path)["state_dict"]
-    for name, value in module.supernet.state_dict().items():
-        assert torch.equal(value, trained[f"supernet.{name}"])
-    trainer = short_runs.trainer(tmp_path, UniformSampler(seed=0))
-    with pytest.raises(
-        NASError, match="the checkpoint holds an architecture that is learnt: learn continues it"
-    ):
-        trainer.fit(module, datamodule=short_runs.digits(), ckpt_path=tmp_path / "last.ckpt")
-
-
-def test_nothing_is_left_of_a_dry_run(tmp_path: Path) -> None:
-    short_runs.trainer(tmp_path, fast_dev_run=1).learn(
-        short_runs.supernet_module(SPACE), short_runs.digits(), DARTS()
-    )
-    assert not [path.name for path in tmp_path.iterdir() if path.suffix in (".csv", ".json", ".png", ".ckpt")]
-
-
-@pytest.mark.slow
-@EACH
-def test_cells_are_learnt(tmp_path: Path, strategy: LearningStrategy) -> None:
-    leaf = RestrictedSpace(CELLS, ((3,), (0, 1), (0, 1, 2, 4), (0, 1, 2, 3, 4), (1, 3), (2,)))
-    for name, space in {"all": CELLS, "leaf": leaf}.items():
-        result = learn(tmp_path / name, strategy, space=space, max_epochs=1, limit_train_batches=2)
-        assert space.is_valid(space.decode(result["best"]["arch"]))
-
-
-@pytest.mark.slow
-@EACH
-def test_cells_of_darts_are_learnt(tmp_path: Path, strategy: LearningStrategy) -> None:
-    space = DARTSSpace(channels=2, cells=3)
-    data = {"batch_size": 4, "val_size": 10, "eval_batch_size": 10}
-    flags: dict[str, Any] = {"max_epochs": 1, "limit_train_batches": 1}
-    result = learn(tmp_path, strategy, space=space, data=data, **flags)
-    assert space.is_valid(space.decode(result["best"]["arch"]))
-
-
-def test_a_path_without_a_connection_costs_nothing(tmp_path: Path) -> None:
-    """All choices are none: the loss depends on the classifier alone."""
-    nothing = RestrictedSpace(CELLS, ((0,), (0,), (0,), (0, 1), (0,), (0,)))
-    learn(tmp_path, DSNAS(), space=nothing, max_epochs=2)
-    assert all(vector.isfinite().all() for vector in vectors(state(tmp_path)))
-
-
-# --------------------------------------------------------------------------------------------------- refusals
-
-
-def refused(root: Path, message: str, strategy: LearningStrategy | None = None, **given: Any) -> None:
-    with pytest.raises(NASError, match=re.escape(message)):
-        learn(root, strategy or DARTS(), **given)
-    assert not (root / "last.ckpt").exists()
-
-
-@pytest.mark.parametrize(
-    ("space", "message"),
-    [
-        (Toy(layers=2, width=4), "model.space is Toy, whose supernet runs no mixtures"),
-        (
-            Pooling(blocks=(1, 1, 1), channels=(2, 2, 4)),
-            "model.space is Pooling, whose supernet runs no mixtures",
-        ),
-        (ListedSpace(CELLS, (CELLS[0], CELLS[7])), "model.space is NASBench201 with dependent choices"),
-        (NASBench1Shot1(channels=2), "model.space is NASBench1Shot1 with dependent choices"),
-    ],
-)
-def test_spaces_that_cannot_be_learnt_are_refused(tmp_path: Path, space: SearchSpace, message: str) -> None:
-    refused(tmp_path, message, space=space)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (
-            {"accumulate_grad_batches": 2},
-            "trainer.accumulate_grad_batches is 2, but learn updates after every batch: give a larger data.batch_size",
-        ),
-        ({"precision": "bf16-true"}, "trainer.precision is bf16-true, but learn has two optimizers"),
-        ({"max_epochs": -1}, "trainer.max_epochs is -1, but learn counts in epochs"),
-        (
-            {"devices": 2},
-            "trainer has 2 processes, but learn updates alphas in one: valid are trainer.devices 1",
-        ),
-        ({"options": {"inactive_params": "coast"}}, "model.inactive_params is 'coast'"),
-        ({"options": {"grad_reduce": "sum"}}, "model.grad_reduce is 'sum'"),
-        ({"data": {"balanced": True}}, "in an order of its own: leave out data.balanced"),
-        (
-            {"data": {"batch_size": 101}},
-            "data.batch_size is 101, but strategy learns weights and alphas on 100",
-        ),
-    ],
-)
-def test_what_learning_cannot_honour_is_refused(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
-    refused(tmp_path, message, **flags)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"lr": 0.0}, "alphas.lr is 0.0: valid are numbers above 0"),
-        ({"betas": (0.5, 1.0)}, "alphas.betas is (0.5, 1.0): valid are two numbers from 0 to less than 1"),
-        ({"weight_decay": -1.0}, "alphas.weight_decay is -1.0: valid are numbers from 0"),
-    ],
-)
-def test_the_optimizer_of_the_alphas_refuses_bad_numbers(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(NASError, match=re.escape(message)):
-        AlphaOptimizer(**options)
-
-
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    wild = {"optimizer": lambda params: torch.optim.SGD(params, lr=1e30), "schedule": "constant"}
-    refused(tmp_path, "lower the learning rates (model.optimizer, alphas.lr) or clip", options=wild)
-
-
-def test_the_checkpoint_of_a_supernet_is_not_continued(tmp_path: Path) -> None:
-    module = short_runs.supernet_module(SPACE)
-    short_runs.trainer(tmp_path, UniformSampler(seed=0), max_epochs=1).fit(
-        module, datamodule=short_runs.digits()
-    )
-    with pytest.raises(NASError, match="the checkpoint holds a supernet without alphas"):
-        learn(tmp_path, DARTS(), ckpt_path=tmp_path / "last.ckpt")
