@@ -2,16 +2,22 @@
 
 Both train the same weights on the same batches and paths, to the last bit. The Trainer logs to metrics.csv every
 50 steps and keeps last.ckpt, as it does unless told otherwise; it shows no progress and does not validate.
+
+With ``--nni PYTHON``, the interpreter of an environment that ``make/nni.sh`` makes, NNI's RandomOneShot trains NAS-Bench-201 on the
+same paths in turn with them, beside a bare loop with its own supernet. NNI needs an older torch, which has a part in its time.
 """
 
 import copy
+import json
 import logging
+import subprocess
 import tempfile
 import warnings
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path as File
 from time import perf_counter
 from typing import Any
 
@@ -21,11 +27,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from benchmarks.measure import Figure, arguments, ratios, report
+from benchmarks.measure import Figure, parser, ratios, report
 from lightning_nas.data import Batch
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler, UniformSampler
-from lightning_nas.spaces import Path, Pooling
+from lightning_nas.spaces import NASBench201, Path, Pooling
 from lightning_nas.trainer import NASTrainer
 
 LOG_EVERY = 50
@@ -44,7 +50,7 @@ class Setting:
     """
 
     name: str
-    space: Pooling
+    space: Pooling | NASBench201
     batch_size: int
     block: int
     rounds: int
@@ -95,11 +101,14 @@ class Alternation:
     no callback for the clock.
     """
 
-    def __init__(self, bare: BareLoop, block: int) -> None:
+    def __init__(self, bare: BareLoop, block: int, other: "NNI | None" = None) -> None:
         self.bare = bare
         self.block = block
+        self.other = other
         self.trainer_seconds: list[float] = []
         self.bare_seconds: list[float] = []
+        self.nni_seconds: list[float] = []
+        self.bare_nni_seconds: list[float] = []
 
     def __len__(self) -> int:
         # A step more, because the last block ends where the next one would begin.
@@ -112,9 +121,47 @@ class Alternation:
                 end = perf_counter()
                 self.bare.run(step - self.block, step)
                 self.trainer_seconds.append(end - begin)
+                self.bare_seconds.append(perf_counter() - end)
+                if self.other:
+                    nni, bare_nni = self.other.run(self.bare.paths[step - self.block : step])
+                    self.nni_seconds.append(nni)
+                    self.bare_nni_seconds.append(bare_nni)
                 begin = perf_counter()
-                self.bare_seconds.append(begin - end)
             yield self.bare.batches[step % len(self.bare.batches)]
+
+
+class NNI:
+    """NNI's loop in a process of its own, which waits while it has nothing to do; see ``nni_side.py``.
+
+    Args:
+        python: The interpreter of an environment with NNI.
+        setting: The network and its images.
+    """
+
+    def __init__(self, python: File, setting: Setting) -> None:
+        space = setting.space
+        assert isinstance(space, NASBench201)
+        sizes = (space.channels, space.cells, space.image_size, setting.batch_size, LOG_EVERY)
+        self.process = subprocess.Popen(
+            [str(python), str(File(__file__).with_name("nni_side.py")), *map(str, sizes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, paths: list[tuple[Path, ...]]) -> tuple[float, float]:
+        """The seconds of its loop, and of the bare one with its supernet, for some steps of one path each."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps([path for [path] in paths]) + "\n")
+        self.process.stdin.flush()
+        nni, bare = json.loads(self.process.stdout.readline())
+        return nni, bare
+
+    def end(self) -> None:
+        """Ends the process."""
+        self.process.communicate()
 
 
 def fit(module: SupernetModule, sampler: PathSampler, batches: Iterable[Batch], max_steps: int) -> None:
@@ -140,22 +187,31 @@ def drawn_paths(module: SupernetModule, paths: int, steps: int) -> list[tuple[Pa
     return [sampler.choose(trainer, module, step) for step in range(steps)]
 
 
-def time_steps(setting: Setting, paths: int) -> list[Figure]:
+def time_steps(setting: Setting, paths: int, nni: File | None) -> list[Figure]:
     torch.manual_seed(0)
     module = SupernetModule(setting.space)
     drawn = drawn_paths(module, paths, setting.steps + 1)
-    alternation = Alternation(BareLoop(module, setting.batches(), drawn), setting.block)
+    compared = nni and paths == 1 and isinstance(setting.space, NASBench201)
+    other = NNI(nni, setting) if nni and compared else None
+    alternation = Alternation(BareLoop(module, setting.batches(), drawn), setting.block, other)
     fit(module, UniformSampler(paths, seed=0), alternation, len(alternation))
     alternation.bare.run(setting.steps, len(drawn))
+    if other:
+        other.end()
     for a, b in zip(module.supernet.parameters(), alternation.bare.supernet.parameters(), strict=True):
         assert torch.equal(a, b), "the two sides trained different weights"
     return step_figures(f"{setting.name}, {paths} path{'s'[: paths > 1]}", alternation)
 
 
 def step_figures(name: str, alternation: Alternation) -> list[Figure]:
-    ours, bare = (
+    ours, bare, nni, bare_nni = (
         [1e3 * seconds / alternation.block for seconds in side[1:]]
-        for side in (alternation.trainer_seconds, alternation.bare_seconds)
+        for side in (
+            alternation.trainer_seconds,
+            alternation.bare_seconds,
+            alternation.nni_seconds,
+            alternation.bare_nni_seconds,
+        )
     )
     figures = [
         Figure(f"{name}: Trainer / bare loop", ratios(ours, bare), "x"),
@@ -166,6 +222,12 @@ def step_figures(name: str, alternation: Alternation) -> list[Figure]:
     if alternation.block >= LOG_EVERY:
         extra = [a - b for a, b in zip(ours, bare, strict=True)]
         figures.append(Figure(f"{name}: extra in the Trainer", extra, "ms"))
+    if nni:
+        figures += [
+            Figure(f"{name}: NNI / bare loop with its supernet", ratios(nni, bare_nni), "x"),
+            Figure(f"{name}: NNI / Trainer", ratios(nni, ours), "x"),
+            Figure(f"{name}: step in NNI", nni, "ms"),
+        ]
     return figures
 
 
@@ -229,17 +291,35 @@ def memory_figures(setting: Setting) -> list[Figure]:
 
 
 def main() -> None:
-    options = arguments(__doc__)
+    command = parser(__doc__)
+    command.add_argument(
+        "--nni", type=File, metavar="PYTHON", help="also measure NNI, which is installed there"
+    )
+    options = command.parse_args()
     # Lightning's advice on loaders, validation and hardware does not concern a benchmark.
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     tiny = Pooling(channels=(8, 16, 32), in_channels=1, image_size=8)
-    settings = [Setting("tiny", tiny, batch_size=50, block=10 if options.quick else LOG_EVERY, rounds=7)]
+    small = NASBench201(channels=4, cells=1, image_size=16)
+    block = 10 if options.quick else LOG_EVERY
+    settings = [
+        Setting("tiny", tiny, batch_size=50, block=block, rounds=7),
+        Setting("NAS-Bench-201, 4 channels, 1 cell", small, batch_size=64, block=block, rounds=7),
+    ]
     if not options.quick:
-        settings.append(Setting("published size", Pooling(), batch_size=64, block=2, rounds=7))
-    figures = [figure for setting in settings for paths in (1, 3) for figure in time_steps(setting, paths)]
-    figures += [figure for setting in settings for figure in memory_figures(setting)]
+        settings += [
+            Setting("published size", Pooling(), batch_size=64, block=2, rounds=7),
+            Setting("NAS-Bench-201, published size", NASBench201(), batch_size=64, block=5, rounds=7),
+        ]
+    figures = [
+        figure
+        for setting in settings
+        for paths in (1, 3)
+        for figure in time_steps(setting, paths, options.nni)
+    ]
+    pooling = [setting for setting in settings if isinstance(setting.space, Pooling)]
+    figures += [figure for setting in pooling for figure in memory_figures(setting)]
     report(figures, options.json)
 
 
