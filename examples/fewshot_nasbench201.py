@@ -12,6 +12,7 @@ the processor, in the last call. Tau of the quick version means nothing: its ima
 """
 
 import argparse
+import csv
 import json
 import time
 from collections import defaultdict
@@ -25,6 +26,7 @@ from lightning import seed_everything
 from torch.optim import SGD
 from tqdm import tqdm
 
+from examples.comparison.tables import markdown, spread
 from examples.demo import silence
 from lightning_nas import plots
 from lightning_nas.callbacks import Ranking
@@ -32,7 +34,7 @@ from lightning_nas.data import DigitsDataModule, ImageDataModule, ImageFolderDat
 from lightning_nas.fewshot import GradientMatching, ParameterCount, RandomSplit, SplitMetric
 from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
-from lightning_nas.ranking import TabularBenchmark, ranking_metrics
+from lightning_nas.ranking import TabularBenchmark, kendall_tau
 from lightning_nas.samplers import UniformSampler
 from lightning_nas.spaces import NASBench201, RestrictedSpace
 from lightning_nas.threads import one_thread
@@ -82,8 +84,29 @@ def run(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def _run(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     root = options.out / f"{method.replace(' ', '_')}-{seed}"
-    if (root / "result.json").is_file():
-        return dict(json.loads((root / "result.json").read_text()))
+    if not (root / "result.json").is_file():
+        _train(method, seed, root, options)
+    seconds = json.loads((root / "result.json").read_text())["seconds"]
+    return {"method": method, "seed": seed, **ranked(root / "ranking.csv"), "seconds": seconds}
+
+
+def ranked(table: Path) -> dict[str, float]:
+    """How accuracies and losses rank, and the ground truth of the path that each puts first."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    truth, accuracy, loss = (
+        np.array([float(row[key]) for row in rows]) for key in ("ground_truth", "accuracy", "loss")
+    )
+    return {
+        "tau": kendall_tau(accuracy, truth),
+        "tau_of_loss": kendall_tau(-loss, truth),
+        "found": float(truth[accuracy.argmax()]),
+        "found_by_loss": float(truth[loss.argmin()]),
+    }
+
+
+def _train(method: str, seed: int, root: Path, options: argparse.Namespace) -> None:
+    """Trains and scores, and writes the file that says that it is done."""
     started, metric = time.process_time(), METHODS[method]
     seed_everything(seed, verbose=False)
     data = data_of(options)
@@ -108,17 +131,8 @@ def _run(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
             trainer.split(module, data, metric, depth=DEPTH)
         trainer.fit_fewshot(module, data)
         trainer.validate_fewshot(module, data)
-    report = json.loads((root / "ranking.json").read_text())
-    result = {
-        "method": method,
-        "seed": seed,
-        "tau": report["kendall_tau"],
-        "found": report["top1_ground_truth"],
-        "seconds": round(time.process_time() - started, 1),
-    }
     with written_whole(root / "result.json") as temporary:
-        temporary.write_text(json.dumps(result) + "\n")
-    return result
+        temporary.write_text(json.dumps({"seconds": round(time.process_time() - started, 1)}) + "\n")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -149,24 +163,38 @@ def summarise(results: list[dict[str, Any]], options: argparse.Namespace) -> Non
     """Prints means over the seeds, and writes table and figure."""
     space = RestrictedSpace(NASBench201(), ALLOWED)
     truth = TabularBenchmark.read(options.benchmark).truth(space, "cifar10")
-    params = [space.cost(path).params for path in truth]
-    by_params = ranking_metrics(params, list(truth.values()))["kendall_tau"]
+    by_params = kendall_tau([space.cost(path).params for path in truth], list(truth.values()))
     plots.save_table(
         options.out / "fewshot.csv", {name: [row[name] for row in results] for name in results[0]}
     )
     rows = defaultdict[str, list[dict[str, Any]]](list)
     for row in results:
         rows[row["method"]].append(row)
-    taus = {method: [row["tau"] for row in found] for method, found in rows.items()}
+    taus = {
+        f"{method}, by {name}": [row[key] for row in found]
+        for method, found in rows.items()
+        for name, key in (("accuracy", "tau"), ("loss", "tau_of_loss"))
+    }
     plots.save(plots.tau_of_methods(taus, {"parameters": by_params}), options.out / "fewshot.png")
-    print(f"{'':20}{'tau':>16}{'found, %':>18}{'CPU s per run':>15}")
-    for method, found in rows.items():
-        columns = [np.array([row[name] for row in found]) for name in ("tau", "found", "seconds")]
-        tau, accuracy, seconds = columns
-        print(
-            f"{method:20}{tau.mean():+9.3f} ± {tau.std():.3f}{accuracy.mean():11.2f} ± {accuracy.std():.2f}{seconds.mean():15.0f}"
-        )
-    print(f"{'parameters alone':20}{by_params:+9.3f}; the best of all has {max(truth.values()):.2f} %")
+    table = [row_of(method, found) for method, found in rows.items()]
+    print(markdown(table))
+    print(f"Parameters alone: tau {by_params:+.3f}; the best of all has {max(truth.values()):.2f} %.")
+
+
+def row_of(method: str, found: list[dict[str, Any]]) -> dict[str, str]:
+    """A method over its seeds."""
+
+    def over_seeds(key: str, form: str) -> str:
+        return spread([row[key] for row in found], form)
+
+    return {
+        "": method,
+        "tau by accuracy": over_seeds("tau", "+.3f"),
+        "by loss": over_seeds("tau_of_loss", "+.3f"),
+        "found by accuracy, %": over_seeds("found", ".2f"),
+        "by loss, %": over_seeds("found_by_loss", ".2f"),
+        "CPU seconds": over_seeds("seconds", ".0f"),
+    }
 
 
 if __name__ == "__main__":

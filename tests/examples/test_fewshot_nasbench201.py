@@ -36,10 +36,10 @@ def test_it_compares_four_methods_and_continues(
     with (out / "fewshot.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["one supernet", "gradient matching", "parameters", "random"]
-    assert all(-1 <= float(row["tau"]) <= 1 for row in rows)
+    assert all(-1 <= float(row[tau]) <= 1 for row in rows for tau in ("tau", "tau_of_loss"))
     assert (out / "fewshot.png").is_file()
     for method in ("one_supernet", "parameters"):
         assert len((out / f"{method}-0" / "ranking.csv").read_text().splitlines()) == 41
-    assert "parameters alone" in capsys.readouterr().out
+    assert "Parameters alone: tau" in capsys.readouterr().out
     monkeypatch.setattr(example, "data_of", None)  # nothing is trained again
     example.main(options)
