@@ -66,6 +66,7 @@ class FewShotTrainer(RunTrainer):
         fewshot.require_free(folder)
         levels = tuple(branching) if isinstance(branching, list) else (branching,)
         plan = fewshot.Plan(depth, levels, order, None if decisions is None else tuple(decisions), balanced)
+        plan.check(metric)
         plan.candidates(model.space)
         truth = self._ground_truth(model)
         if ckpt_path is not None:

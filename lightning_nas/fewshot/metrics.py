@@ -103,7 +103,13 @@ class Division(NamedTuple):
 
 
 class SplitMetric(ABC):
-    """Divides the choices of a decision into groups. A subclass is a frozen dataclass, whose fields are its options."""
+    """Divides the choices of a decision into groups. A subclass is a frozen dataclass, whose fields are its options.
+
+    Attributes:
+        knows_distances: Whether its divisions have a separation, by which decisions can be compared.
+    """
+
+    knows_distances: ClassVar[bool] = False
 
     @abstractmethod
     def divide(self, subject: Subject, fork: Fork) -> Division:
@@ -121,6 +127,7 @@ class SimilarityMetric(SplitMetric):
         of_equals: What two choices that do not differ have.
     """
 
+    knows_distances = True
     of_equals: ClassVar[float]
 
     @abstractmethod

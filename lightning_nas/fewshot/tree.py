@@ -52,6 +52,17 @@ class Plan:
         """How many groups a part of that level, from 0, is divided into."""
         return self.branching[min(level, len(self.branching) - 1)]
 
+    def check(self, metric: SplitMetric) -> None:
+        """Looks whether a metric can be followed.
+
+        Raises:
+            NASError: Decisions are to be compared, and it does not compare them.
+        """
+        if self.order == "score" and not metric.knows_distances:
+            raise NASError(
+                f"order is 'score', but the metric {type(metric).__name__} knows no distances: valid is 'fixed'"
+            )
+
     def candidates(self, space: SearchSpace) -> tuple[int, ...]:
         """The decisions at which a space may be divided.
 
@@ -111,8 +122,9 @@ def split(subject: Subject, metric: SplitMetric, plan: Plan) -> Node:
         plan: How often, and where.
 
     Raises:
-        NASError: The space has too few decisions, or the metric cannot be had of its supernet.
+        NASError: The space has too few decisions, the metric cannot be had of its supernet, or does not suit the plan.
     """
+    plan.check(metric)
     root = restricted(subject.space, subject.space.choices)
     return _grown(Growth(subject, metric, plan, plan.candidates(root)), root, place=(), divided=())
 
@@ -162,20 +174,12 @@ def _grown(growth: Growth, part: RestrictedSpace, place: tuple[int, ...], divide
         return _grown(growth, part, (*place, 0), (*divided, *left))
     decision = next(iter(divisions))
     if growth.plan.order == "score":
-        decision = max(divisions, key=lambda one: _separation(growth.metric, divisions[one]))
+        decision = max(divisions, key=lambda one: divisions[one].separation or 0.0)
     children = tuple(
         _grown(growth, _with(part, decision, group), (*place, number), (*divided, decision))
         for number, group in enumerate(divisions[decision].groups)
     )
     return Node(part, decision, divisions[decision], children)
-
-
-def _separation(metric: SplitMetric, division: Division) -> float:
-    if division.separation is None:
-        raise NASError(
-            f"order is 'score', but the metric {type(metric).__name__} knows no distances: valid is 'fixed'"
-        )
-    return division.separation
 
 
 def _with(part: RestrictedSpace, decision: int, kept: tuple[int, ...]) -> RestrictedSpace:
