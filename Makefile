@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on the first use; `make` alone lists the commands.
 .DEFAULT_GOAL := help
-.PHONY: help env ffcv demo test check format constraints
+.PHONY: help env ffcv demo test check docs linkcheck format constraints
 
 # The first Python on the path that is new enough and can make virtual environments.
 PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -24,7 +24,7 @@ env: .venv/.complete  ## Make .venv with everything in it, exactly as constraint
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module (Debian: python3-venv)." >&2; exit 1; }
 	@$(BIN)/python -m uv --version >/dev/null 2>&1 || \
 		{ $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt uv; }
-	$(BIN)/uv pip install --python .venv --constraint constraints.txt --editable '.[dev,wandb,export,search]'
+	$(BIN)/uv pip install --python .venv --constraint constraints.txt --editable '.[dev,docs,wandb,export,search]'
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import torchvision, lightning' >/dev/null 2>&1 || \
 		{ echo "torch and torchvision in .venv do not fit each other: remove .venv, and with it any setting that replaces torch." >&2; exit 1; }
 	@sh make/ffcv.sh
@@ -47,6 +47,14 @@ check: .venv/.complete  ## Check style, types, layers and the Dockerfile.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/Dockerfile
+
+# A warning is an error: a page that no table of contents has, a link or an anchor that leads nowhere.
+docs: .venv/.complete  ## Build the documentation into build/docs.
+	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs build/docs
+	@echo "build/docs/index.html"
+
+linkcheck: .venv/.complete  ## Look up the external links of the documentation (needs a network).
+	$(BIN)/sphinx-build -b linkcheck --quiet docs build/linkcheck
 
 format: .venv/.complete  ## Format the code and mend what ruff can mend.
 	$(BIN)/ruff check --fix-only
