@@ -10,5 +10,5 @@ html_title = project
 
 # $...$ and $$...$$ are formulas, as on GitHub.
 myst_enable_extensions = ["dollarmath"]
-# Links such as search.md#latency are checked against the headings.
+# Links such as ranking.md#options-of-the-ranking are checked against the headings.
 myst_heading_anchors = 4

@@ -51,7 +51,9 @@ def network(axes: Axes, x: float, y: float, shown: str) -> None:
         axes.plot(xs, ys, color=ACCENT, linewidth=1.6, zorder=1)
 
 
-def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str, bend: float = 0.0) -> None:
+def arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str, bend: float = 0.0
+) -> None:
     """An arrow with a word above its middle."""
     style = f"arc3,rad={bend}"
     axes.add_patch(
