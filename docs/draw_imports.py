@@ -1,11 +1,11 @@
-"""Says which package of ``lightning_nas`` imports which, and draws it: the listing and picture of ``architecture.md``.
+"""Says which package of ``lightning_nas`` imports which: writes the listing in ``architecture.md``, and draws ``imports.png``.
 
-Run it from the root of the repository, with a file to draw into or without: ``.venv/bin/python docs/draw_imports.py
-docs/imports.png``. Packages are read, and not imported; the layers are those that import-linter enforces.
+Run it from the root of the repository after an import has changed: ``.venv/bin/python docs/draw_imports.py``. Packages
+are read, and not imported; the layers are those that import-linter enforces.
 """
 
 import ast
-import sys
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lightning_nas"
+LISTING = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
 
 
 def layers() -> list[list[str]]:
@@ -47,14 +48,17 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def listing() -> str:
-    """A line for every package, those of the top layer first."""
+    """A line for every package, and a paragraph for every layer, the top one first."""
     found = imports()
-    width = max(map(len, found)) + 2
-    blocks = [
-        "\n".join(f"{name:{width}}{' '.join(sorted(found[name])) or '-'}" for name in layer)
-        for layer in layers()
-    ]
-    return "\n\n".join(blocks)
+    paragraphs = (
+        "".join(f"{name}: {', '.join(sorted(found[name])) or '-'}\n" for name in layer) for layer in layers()
+    )
+    return "\n".join(paragraphs)
+
+
+def written(page: str) -> str:
+    """The text of the page with the listing as it should be."""
+    return LISTING.sub(lambda _: listing(), page)
 
 
 def draw() -> Figure:
@@ -89,6 +93,7 @@ def draw() -> Figure:
 
 
 if __name__ == "__main__":
-    print(listing())
-    for target in sys.argv[1:]:
-        draw().savefig(target, dpi=100)
+    folder = Path(__file__).parent
+    page = folder / "architecture.md"
+    page.write_text(written(page.read_text()))
+    draw().savefig(folder / "imports.png", dpi=100)
