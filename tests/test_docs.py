@@ -41,8 +41,6 @@ READ_ONLY = ("verbs", "results")
 TRAINED = {"density": "pooling_small", "asked": "nasbench201_small", "supernet": "nasbench201_small"}
 """Runs that commands of several pages begin with, and their spaces."""
 
-SLOW = {"README", "zero-shot"}
-
 CALLED = """#!/bin/bash
 printf '%s\\0' "PYTHONPATH=$PYTHONPATH" "${0##*/}" "$@" >>"$CALLS"
 printf '\\n\\0' >>"$CALLS"
@@ -231,9 +229,9 @@ def pretend_validated(run: Path, space: SearchSpace) -> None:
                 table.write(f"{space.encode(path)},{50 + number % 7},{2 - number / 40}{costs}\n")
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow if page in SLOW else ()) for page in PAGES]
-)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # every command reads all keys anew, and a page has up to 30
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_are_understood_as_they_are_printed(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
