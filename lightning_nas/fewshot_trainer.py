@@ -11,6 +11,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from lightning_nas import checkpoint, fewshot, retraining
 from lightning_nas.callbacks.run_checkpoint import PREEMPTED
+from lightning_nas.callbacks.run_directory import record_provenance
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError, require_at_least
 from lightning_nas.loggers import UNHEARD, quiet
@@ -87,6 +88,7 @@ class FewShotTrainer(RunTrainer):
         if self.is_global_zero:
             fewshot.report(root, f"split by {metric}", truth, folder)
             fewshot.write(root, settings, folder)
+            record_provenance(self, folder, "split")
             print(f"{folder / fewshot.TREE}: {len(root.leaves)} leaves")
 
     def fit_fewshot(
@@ -120,6 +122,8 @@ class FewShotTrainer(RunTrainer):
             raise NASError(f"leaf is {leaf}, but halving compares all leaves: leave one of the two out")
         if leaf is not None and not 0 <= leaf < len(few.leaves.parts):
             raise NASError(f"leaf is {leaf}: valid are 0 to {len(few.leaves.parts) - 1}")
+        if leaf is None:
+            record_provenance(self, few.root, "fit")
         try:
             if leaf is None:
                 few.train_all(rungs)
@@ -181,6 +185,7 @@ class FewShotTrainer(RunTrainer):
         selection = fewshot.choose(rows, "retrained" if retrain else "accuracy")
         if self.is_global_zero:
             fewshot.write_selection(selection, few.root)
+            record_provenance(self, few.root, "validate")
             print(f"{few.root / fewshot.RESULT}: {_sentence(selection)}")
 
     def _retrain_winners(

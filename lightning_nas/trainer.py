@@ -7,7 +7,8 @@ from pathlib import Path
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_nas import checkpoint, groundtruth, retraining
+from lightning_nas import checkpoint, groundtruth, provenance, retraining
+from lightning_nas.callbacks.run_directory import record_provenance
 from lightning_nas.data import ImageDataModule
 from lightning_nas.differentiable import (
     AlphaOptimizer,
@@ -55,6 +56,7 @@ class NASTrainer(FewShotTrainer):
             sys.exit(
                 f"Interrupted: what is finished stands in {root / groundtruth.RUNS}; the same command continues"
             )
+        provenance.record(root, "groundtruth", processes=workers)
         print(f"{root / groundtruth.TABLE}: {len(accuracies)} paths, {seeds} seeds")
         if seeds > 1:
             found = reliability(accuracies)
@@ -132,6 +134,7 @@ class NASTrainer(FewShotTrainer):
             # The sampler of the training has nothing to do here.
             warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint")
             trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
+        record_provenance(self, search.folder, "search")
 
     def learn(
         self,

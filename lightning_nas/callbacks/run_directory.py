@@ -5,14 +5,19 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from lightning_nas import provenance
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.errors import NASError
+from lightning_nas.latency import Device
 
 ROWS = "lightning_nas_metrics_rows"
 
 
 class RunDirectory(Callback):
-    """Guards the files of a run, which is ``trainer.default_root_dir`` itself."""
+    """Guards the files of a run, which is ``trainer.default_root_dir`` itself.
+
+    ``environment.json`` there says with which command, versions and device it was begun, and last validated and tested.
+    """
 
     def __init__(self) -> None:
         self._rows: int | None = None
@@ -38,6 +43,18 @@ class RunDirectory(Callback):
             )
         for logger in _metrics_files(trainer):
             logger.truncate(self._rows if start is not None and self._rows is not None else 0)
+        # A run that continues stays the one that was begun.
+        if start is None or "fit" not in provenance.read(root):
+            record_provenance(trainer, root, "fit")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says how ``validate`` was run."""
+        if trainer.state.fn != "fit":
+            record_provenance(trainer, Path(trainer.default_root_dir), "validate")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says how ``test`` was run."""
+        record_provenance(trainer, Path(trainer.default_root_dir), "test")
 
     def on_save_checkpoint(
         self,
@@ -58,6 +75,19 @@ class RunDirectory(Callback):
     ) -> None:
         """Remembers how many rows to keep."""
         self._rows = checkpoint.get(ROWS)
+
+
+def record_provenance(trainer: Trainer, folder: Path, verb: str) -> None:
+    """Says in ``environment.json`` how a verb was run, on the first process alone; of a dry run nothing.
+
+    Args:
+        trainer: Knows the device and the number of processes.
+        folder: Where the results are.
+        verb: What was done.
+    """
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        device: Device = "cuda" if trainer.strategy.root_device.type == "cuda" else "cpu"
+        provenance.record(folder, verb, device, trainer.world_size)
 
 
 def _metrics_files(trainer: Trainer) -> list[MetricsFile]:

@@ -19,6 +19,7 @@ from lightning_nas.commands.fetch_benchmark import fetch_benchmark
 from lightning_nas.commands.latency import latency
 from lightning_nas.commands.prune import prune
 from lightning_nas.commands.rank import rank
+from lightning_nas.commands.report import report
 from lightning_nas.commands.submit import submit
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "latency": latency,
     "prune": prune,
     "rank": rank,
+    "report": report,
     "submit": submit,
 }
 """The function of every verb. Its keyword-only parameters are options, the others positional."""
@@ -51,6 +53,7 @@ __all__ = [
     "latency",
     "prune",
     "rank",
+    "report",
     "run",
     "submit",
 ]

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from lightning_nas import checkpoint, plots
+from lightning_nas import checkpoint, plots, provenance
 from lightning_nas.architecture import sketch
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError, require_at_least
@@ -147,6 +147,7 @@ def estimate(
         told["vote"] = vote([told[name] for name in voters])
     result = Estimates(space, archs, told | _costs(space, archs) | supernet, truth)
     _write(result, settings, out)
+    provenance.record(out, "estimate", device, workers)
     record.remove()
 
 

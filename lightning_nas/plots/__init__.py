@@ -25,6 +25,7 @@ from lightning_nas.plots.fewshot import (
 from lightning_nas.plots.latency import predicted_vs_measured
 from lightning_nas.plots.learning import probabilities_over_epochs
 from lightning_nas.plots.methods import tau_of_methods
+from lightning_nas.plots.metrics import metric_over_steps
 from lightning_nas.plots.projection import gradient_map, prototype_map, prototype_spread
 from lightning_nas.plots.ranking import score_vs_ground_truth, sorted_by_density, summary
 from lightning_nas.plots.sampling import sampling_frequency
@@ -58,6 +59,7 @@ __all__ = [
     "gradient_vs_functional_density",
     "learning_rate_by_complexity",
     "leaves_over_epochs",
+    "metric_over_steps",
     "operation_bias",
     "operations_over_epochs",
     "pareto",
