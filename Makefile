@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on the first use; `make` alone lists the commands.
 .DEFAULT_GOAL := help
-.PHONY: help env ffcv demo test check docs linkcheck format constraints
+.PHONY: help env ffcv chromium demo test check docs linkcheck format constraints
 
 # The first Python on the path that is new enough and can make virtual environments.
 PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -32,6 +32,9 @@ env: .venv/.complete  ## Make .venv with everything in it, exactly as constraint
 
 ffcv: .venv/.complete  ## Add FFCV to an environment that was made without it.
 	@sh make/ffcv.sh
+
+chromium:  ## Install the browser that a test opens a report in.
+	@sh make/chromium.sh
 
 demo: .venv/.complete  ## Run the demonstration.
 	$(BIN)/python examples/demo.py

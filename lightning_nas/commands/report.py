@@ -30,7 +30,7 @@ def report(runs: list[Path], *, out: Path | None = None, title: str | None = Non
     heading = title or (f"Run {found[0].label}" if len(runs) == 1 else f"{len(runs)} runs")
     text = page(found, heading)
     with written_whole(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")
     runs_told = f"{len(runs)} runs" if len(runs) > 1 else "1 run"
     print(f"{out}: {runs_told}, {text.count('<figure')} figures")
 

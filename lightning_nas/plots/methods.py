@@ -29,7 +29,7 @@ def tau_of_methods(taus_by_name: Mapping[str, ArrayLike], baselines: Mapping[str
     for dash, (name, tau) in zip(DASHES, baselines.items(), strict=False):
         axes.axvline(tau, color=style.NEUTRAL, linewidth=1.2, linestyle=dash, label=name)
     axes.axvline(0, color=style.NEUTRAL, linewidth=0.6)
-    axes.set_yticks(range(len(taus_by_name)), list(taus_by_name))
+    axes.set_yticks(range(len(taus_by_name)), list(map(style.literal, taus_by_name)))
     axes.invert_yaxis()
     style.tidy(axes, "mean over seeds, and every seed", "Kendall tau", "")
     if baselines:

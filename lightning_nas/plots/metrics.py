@@ -57,9 +57,9 @@ def metric_over_steps(
                 markersize=4,
                 linewidth=1.2,
                 alpha=0.85,
-                label=None if number else method,
+                label=None if number else style.literal(method),
             )
-    style.tidy(axes, metric, "step", "")
+    style.tidy(axes, style.literal(metric), "step", "")
     figure.legend(loc="outside lower center", ncols=columns, fontsize=style.TICK_SIZE, frameon=False)
     return figure
 

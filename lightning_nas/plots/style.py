@@ -73,6 +73,16 @@ def readable_on(shade: ArrayLike) -> str:
     return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
 
 
+def literal(text: str) -> str:
+    r"""Text of users, in which a dollar is no mathematics.
+
+    Example:
+        >>> print(literal("5 $ or 6 $"))
+        5 \$ or 6 \$
+    """
+    return text.replace("$", r"\$")
+
+
 def correlation(value: float) -> str:
     """Two decimals without the leading zero, as correlations are printed.
 

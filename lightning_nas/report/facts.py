@@ -23,7 +23,7 @@ def flat(tree: object, prefix: str = "") -> dict[str, object]:
     """
     if isinstance(tree, list) and any(isinstance(part, dict) for part in tree):
         tree = {str(number): part for number, part in enumerate(tree)}
-    if not isinstance(tree, dict) or not tree:
+    if not isinstance(tree, dict) or (not tree and prefix):
         return {prefix: tree}
     return {
         name: value
@@ -72,7 +72,7 @@ def kind(run: Run) -> str:
         "network trained alone": "arch" in config or "retrain.json" in names,
         "ground truth": any((run.folder / name).is_file() for name in (MEASURED, TRUTH)),
         "few-shot supernets": "tree" in config or "tree.json" in names,
-        "supernet": bool(config or run.curves),
+        "supernet": bool(config or run.curves) or run.steps is not None,
         "search": "search.json" in names,
         "estimates": "estimates.json" in names or (run.folder / ESTIMATES).is_file(),
     }

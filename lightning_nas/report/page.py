@@ -4,6 +4,7 @@ import base64
 import io
 import shlex
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ import jinja2
 import PIL.Image
 from matplotlib.figure import Figure
 
-import lightning_nas
 from lightning_nas import plots
 from lightning_nas.errors import NASError
 from lightning_nas.report import tables
@@ -64,7 +64,7 @@ def page(runs: Sequence[Run], title: str) -> str:
     return environment.get_template("page.html").render(
         title=title,
         mark=MARK,
-        version=lightning_nas.__version__,
+        version=version("lightning-nas"),
         summary=tables.summary(runs),
         criteria=tables.criteria(runs),
         methods=tables.spreads(found) if len(runs) > 1 else None,

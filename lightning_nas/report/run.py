@@ -26,7 +26,7 @@ ESTIMATES = "estimates.csv"
 ANYWHERE = ("estimates.json", "learn.json", "rank.json", "retrain.json", "search.json")
 """Results that may also lie in a folder below the run directory, where ``out`` has put them."""
 RESULTS = (*ANYWHERE, "ranking.json", "selection.json", "test_ranking.json", "tree.json")
-READABLE = (CONFIG, METRICS, RANKING, MEASURED, TRUTH, ESTIMATES, *RESULTS)
+READABLE = (CONFIG, METRICS, CHECKPOINT, RANKING, MEASURED, TRUTH, ESTIMATES, *RESULTS)
 
 Tree = dict[str, Any]
 """What a YAML or JSON file holds."""

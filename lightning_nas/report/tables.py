@@ -129,8 +129,10 @@ def _decimals(value: float) -> int:
 
 def settings(runs: Sequence[Run]) -> Table:
     """A row for every setting that differs, a column for every run."""
-    rows = [[key, *map(shortened, values)] for key, values in differences(runs).items()]
-    return Table("", ["setting", *(run.label for run in runs)], rows)
+    # What a search or an estimate was asked for has other keys.
+    comparable = [run for run in runs if run.config] or runs
+    rows = [[key, *map(shortened, values)] for key, values in differences(comparable).items()]
+    return Table("", ["setting", *(run.label for run in comparable)], rows)
 
 
 def machines(runs: Sequence[Run]) -> Table:

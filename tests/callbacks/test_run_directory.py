@@ -1,8 +1,10 @@
+import sys
 from pathlib import Path
 
 import pytest
 import short_runs
 
+from lightning_nas import provenance
 from lightning_nas.errors import NASError
 from lightning_nas.samplers import UniformSampler
 
@@ -18,7 +20,11 @@ def fit(root: Path, epochs: int, resume: bool = False, **flags: bool) -> None:
 
 def test_a_run_holds_its_files_and_no_folders(tmp_path: Path) -> None:
     fit(tmp_path, 1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "metrics.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "environment.json",
+        "last.ckpt",
+        "metrics.csv",
+    ]
 
 
 def test_training_from_scratch_over_a_run_is_refused_and_harms_nothing(tmp_path: Path) -> None:
@@ -77,3 +83,36 @@ def test_metrics_of_a_run_that_left_no_checkpoint_are_replaced(tmp_path: Path) -
     (tmp_path / "last.ckpt").unlink()
     fit(tmp_path, 1)
     assert [int(row["step"]) for row in short_runs.metrics(tmp_path)] == [0, 1, 2, 3, 3]
+
+
+def test_a_run_says_how_it_was_begun_and_validated_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(verb: str) -> str:
+        return str(provenance.read(tmp_path)[verb]["command"])
+
+    monkeypatch.setattr(sys, "argv", ["lightning-nas", "fit"])
+    fit(tmp_path, 1)
+    assert list(provenance.read(tmp_path)) == ["fit"]
+    monkeypatch.setattr(sys, "argv", ["lightning-nas", "fit", "--ckpt_path", "last"])
+    fit(tmp_path, 2, resume=True)
+    assert command("fit") == "lightning-nas fit"
+    for verb in ("first", "second"):
+        monkeypatch.setattr(sys, "argv", ["lightning-nas", verb])
+        trainer = short_runs.trainer(tmp_path)
+        trainer.validate(short_runs.supernet_module(), datamodule=short_runs.digits(), verbose=False)
+    trainer.test(short_runs.supernet_module(), datamodule=short_runs.digits(), verbose=False)
+    assert (command("validate"), command("test")) == ("lightning-nas second", "lightning-nas second")
+    assert command("fit") == "lightning-nas fit"
+
+
+def test_a_run_of_an_earlier_version_says_how_it_is_continued(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    (tmp_path / "environment.json").unlink()
+    fit(tmp_path, 2, resume=True)
+    assert list(provenance.read(tmp_path)) == ["fit"]
+
+
+def test_a_dry_run_says_nothing_of_itself(tmp_path: Path) -> None:
+    fit(tmp_path, 1, fast_dev_run=True)
+    assert provenance.read(tmp_path) == {}
