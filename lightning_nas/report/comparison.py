@@ -20,6 +20,7 @@ from lightning_nas.report.facts import (
 from lightning_nas.report.run import Run
 
 MOST_SETTINGS = 3
+COUNTS = ("n", "leaves")  # of what was ranked, not how well
 ABSENT = "-"
 
 
@@ -73,7 +74,7 @@ class Method:
 def numbers(run: Run) -> dict[str, float]:
     """All by which runs are compared."""
     criteria = next(iter(rankings(run).values()), {})
-    return measures(run) | {name: value for name, value in criteria.items() if name != "n"}
+    return measures(run) | {name: value for name, value in criteria.items() if name not in COUNTS}
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -91,26 +92,31 @@ def methods(runs: Sequence[Run]) -> list[Method]:
 
 def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
     """What every group calls its method; where several say the same, with that in which they differ."""
-    first = [group[0] for group in groups]
-    called = [words(run)["method"] or words(run)["kind"] for run in first]
+    called = [words(group[0])["method"] or words(group[0])["kind"] for group in groups]
     names = []
-    for run, name in zip(first, called, strict=True):
-        rivals = [other for other, theirs in zip(first, called, strict=True) if theirs == name]
-        names.append(f"{name}, {_particulars(run, rivals)}" if len(rivals) > 1 else name)
+    for group, name in zip(groups, called, strict=True):
+        rivals = [other[0] for other, theirs in zip(groups, called, strict=True) if theirs == name]
+        names.append(f"{name}, {_particulars(group, rivals)}" if len(rivals) > 1 else name)
     if len(set(names)) == len(names):
         return names
-    return [f"{name} ({run.label})" for name, run in zip(names, first, strict=True)]
+    return [f"{name} ({_labels(group)})" for name, group in zip(names, groups, strict=True)]
 
 
-def _particulars(run: Run, rivals: Sequence[Run]) -> str:
-    """What tells a run from those with the same method: one fact, or else a few settings, or else its label."""
+def _particulars(group: Sequence[Run], rivals: Sequence[Run]) -> str:
+    """What tells a group from those of the same name: a fact that it alone has, or else a few settings, or its labels."""
     for fact in ("space", "data", "kind"):
-        if len({words(other)[fact] for other in rivals}) == len(rivals):
-            return words(run)[fact] or run.label
-    own = flat(settings(run))
-    differing = [key for key in differences(rivals) if key not in seeds(run) and not key.startswith(LOGGER)]
-    said = [_setting(key, plain(own[key])) for key in differing if own.get(key) is not None]
-    return ", ".join(said) if 0 < len(said) <= MOST_SETTINGS else run.label
+        own = words(group[0])[fact]
+        if own and [words(rival)[fact] for rival in rivals].count(own) == 1:
+            return own
+    tree, seed = flat(settings(group[0])), seeds(group[0])
+    differing = [key for key in differences(rivals) if key not in seed and not key.startswith(LOGGER)]
+    said = [_setting(key, plain(tree[key])) for key in differing if tree.get(key) is not None]
+    return ", ".join(said) if 0 < len(said) <= MOST_SETTINGS else _labels(group)
+
+
+def _labels(group: Sequence[Run]) -> str:
+    more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+    return group[0].label + more
 
 
 def _setting(key: str, value: str) -> str:

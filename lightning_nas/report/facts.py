@@ -200,21 +200,14 @@ def _final(run: Run) -> list[float]:
 
 def rankings(run: Run) -> dict[str, dict[str, float]]:
     """The criteria of the rankings of a run, by where they come from; the first is the one to compare runs by."""
-    found = {
-        verb: dict(_numbers(run.results[file]))
-        for verb, file in (("validate", "ranking.json"), ("test", "test_ranking.json"))
-        if file in run.results
-    }
-    if "validate" in found:
-        return found
+    files = {"validate": "ranking.json", "test": "test_ranking.json"}
+    found = {verb: dict(_numbers(run.results[file])) for verb, file in files.items() if file in run.results}
     logged = {
-        name.removeprefix("ranking/"): curve
-        for name, curve in run.curves.items()
+        name.removeprefix("ranking/"): values[-1]
+        for name, (_, values) in run.curves.items()
         if name.startswith("ranking/")
     }
-    return (
-        {"training": {name: values[-1] for name, (_, values) in logged.items()}} if logged else {}
-    ) | found
+    return found if "validate" in found or not logged else {"training": logged, **found}
 
 
 def _numbers(found: Mapping[str, object]) -> Iterator[tuple[str, float]]:

@@ -1,5 +1,6 @@
 """The tables of the page, as text."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,10 +57,10 @@ def text(value: object) -> str:
     """A value in a cell: numbers with two or three decimals, whole ones without, nothing for none.
 
     Example:
-        >>> text(0.51234), text(91.256), text(1234567), text(None)
-        ('0.512', '91.26', '1,234,567', '')
+        >>> text(0.51234), text(91.256), text(1234567), text(None), text(float("nan"))
+        ('0.512', '91.26', '1,234,567', '', '')
     """
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return plain(value)

@@ -73,6 +73,22 @@ def test_methods_of_the_same_name_are_told_apart_by_what_differs(tmp_path: Path)
     ]
 
 
+def test_a_group_among_many_is_told_by_what_it_alone_has(tmp_path: Path) -> None:
+    seeds = [report_runs.config(seed) for seed in (0, 1)]
+    for seed in seeds:
+        seed["ranking"] = {"paths": 6, "stratified": False, "recalibrate": 5, "probe_size": 1}
+    few = {**report_runs.config(), "tree": None}
+    other, another = report_runs.config(), report_runs.config()
+    other["ranking"] = {"paths": 5, "stratified": True, "recalibrate": 4, "probe_size": 0}
+    another["data"]["class_path"] = "lightning_nas.data.CIFAR10DataModule"
+    assert [method.name for method in methods(read(tmp_path, *seeds, few, other, another))] == [
+        "UniformSampler, run0 and 1 more",
+        "UniformSampler, few-shot supernets",
+        "UniformSampler, run3",
+        "UniformSampler, CIFAR10",
+    ]
+
+
 def test_names_are_never_alike(tmp_path: Path) -> None:
     keys = [
         report_runs.config(sampler="FairSampler", list=[number] * 99 + [end] + [0] * 99)
