@@ -6,10 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import short_runs
 import torch
+from toy_space import Toy
 
 from lightning_nas import provenance
+from lightning_nas.callbacks import Ranking
 from lightning_nas.errors import NASError
+from lightning_nas.fewshot import RandomSplit
+from lightning_nas.samplers import UniformSampler
+from lightning_nas.search import Exhaustive
+from lightning_nas.trainer import NASTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +79,26 @@ def test_another_file_of_this_name_is_told(content: str, tmp_path: Path) -> None
     with pytest.raises(NASError, match=r"environment\.json .*: remove it"):
         provenance.record(tmp_path, "fit")
     assert (tmp_path / "environment.json").read_text() == content
+
+
+def test_every_verb_that_leaves_results_says_how_it_was_run(tmp_path: Path) -> None:
+    module, data = (
+        short_runs.supernet_module(Toy(layers=1, width=4, in_channels=1, image_size=8)),
+        short_runs.digits(),
+    )
+
+    def trainer() -> NASTrainer:
+        return short_runs.trainer(tmp_path, UniformSampler(seed=0), Ranking(), max_epochs=1)
+
+    trainer().search(module, data, algorithm=Exhaustive(), seed=0)
+    trainer().groundtruth(module, data, seeds=1)
+    trainer().split(module, data, metric=RandomSplit(), depth=1)
+    assert list(provenance.read(tmp_path)) == ["groundtruth", "split"]
+    trainer().fit_fewshot(module, data)
+    trainer().validate_fewshot(module, data)
+    assert list(provenance.read(tmp_path)) == ["groundtruth", "split", "fit", "validate"]
+    assert list(provenance.read(tmp_path / "leaf-0")) == ["fit", "validate"]
+    assert list(provenance.read(tmp_path / "search")) == ["search"]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_nas import provenance
 from lightning_nas.cli import main
 from lightning_nas.spaces import NASBench201
 from lightning_nas.spaces.cost import Cost
@@ -73,6 +74,7 @@ def test_everything_is_told_of_every_architecture(
     printed = capsys.readouterr().out
     assert all(name in printed for name in (*names, "vote", "params", "macs"))
     assert not (tmp_path / "out" / "estimates.partial").exists()
+    assert list(provenance.read(tmp_path / "out")) == ["estimate"]
 
 
 def test_what_could_not_be_told_is_named_and_counts_as_the_worst(tmp_path: Path, benchmark: Path) -> None:

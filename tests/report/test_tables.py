@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import report_runs
 
@@ -143,7 +144,7 @@ def test_results_of_every_verb(tmp_path: Path) -> None:
 
 
 def test_results_of_another_form_are_left_out(tmp_path: Path) -> None:
-    strange = {
+    strange: dict[str, dict[str, Any]] = {
         "search.json": {"top": 3},
         "learn.json": {},
         "rank.json": {"criteria": [1]},
