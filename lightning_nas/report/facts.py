@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from lightning_nas.report.run import ESTIMATES, MEASURED, TRUTH, Run, Tree, at
+from lightning_nas.report.run import ESTIMATES, Run, Tree, at
 
 SEEDS = ("seed", "seeds", "seed_everything", "selection_seed")
 FOLDER = "trainer.default_root_dir"
@@ -70,7 +70,7 @@ def kind(run: Run) -> str:
     known = {
         "learnt architecture": "strategy" in config or "learn.json" in names,
         "network trained alone": "arch" in config or "retrain.json" in names,
-        "ground truth": any((run.folder / name).is_file() for name in (MEASURED, TRUTH)),
+        "ground truth": run.truth is not None or run.measured > 0,
         "few-shot supernets": "tree" in config or "tree.json" in names,
         "supernet": bool(config or run.curves) or run.steps is not None,
         "search": "search.json" in names,

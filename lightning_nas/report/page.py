@@ -112,13 +112,13 @@ def _taus(found: Sequence[Method]) -> Image | None:
 
 def commands(run: Run) -> list[str]:
     """What makes the run again: what was typed and where, or else what its configuration says."""
-    typed: dict[str, None] = {}
+    typed: dict[str, dict[str, None]] = {}
     for facts in run.environment.values():
         if isinstance(command := facts.get("command"), str):
-            typed |= dict.fromkeys([shlex.join(["cd", str(facts.get("folder", "."))]), command])
+            typed.setdefault(str(facts.get("folder", ".")), {})[command] = None
     verb = VERBS.get(kind(run))
     if typed or not run.config or verb is None:
-        return list(typed)
+        return [line for folder, lines in typed.items() for line in (shlex.join(["cd", folder]), *lines)]
     return [shlex.join(["lightning-nas", verb, "-c", str(run.folder / CONFIG)])]
 
 

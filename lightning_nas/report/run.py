@@ -50,7 +50,8 @@ class Run:
         epochs: How many are finished; None where that is not known.
         steps: Of the optimizer; None where that is not known.
         measured: Networks of a ground truth that are trained so far.
-        environment: With what every verb was run, see ``lightning_nas.provenance``.
+        environment: With what every verb was run, see ``lightning_nas.provenance``; a verb whose results lie in a folder
+            below stands there as ``<folder>/<verb>``.
         figures: All PNG files of the run.
     """
 
@@ -117,18 +118,19 @@ def _read(folder: Path, label: str, others: Sequence[Path]) -> Run:
     config, scores, truth = folder / CONFIG, folder / RANKING, folder / TRUTH
     curves = _curves(folder / METRICS)
     epochs, steps = _progress(folder / CHECKPOINT, curves)
+    results = _results(folder, inner)
     return Run(
         folder=folder,
         label=label,
         config=_yaml(config) if config.is_file() else {},
         curves=curves,
-        results={str(file.relative_to(folder)): _json(file) for file in _results(folder, inner)},
+        results={str(file.relative_to(folder)): _json(file) for file in results},
         scores=ScoreTable.read(scores) if scores.is_file() else None,
         truth=TabularBenchmark.read(truth) if truth.is_file() else None,
         epochs=epochs,
         steps=steps,
         measured=len(_rows(folder / MEASURED)),
-        environment=provenance.read(folder),
+        environment=_environment(folder, results),
         figures=tuple(_figures(folder, inner)),
     )
 
@@ -141,6 +143,16 @@ def _progress(last: Path, curves: Curves) -> tuple[int | None, int | None]:
         epochs = int(max(curves["epoch"][1])) + 1
     logged = [int(max(steps)) for steps, _ in curves.values()]
     return epochs, known.get("global_step", max(logged, default=None))
+
+
+def _environment(folder: Path, results: Sequence[Path]) -> dict[str, provenance.Facts]:
+    """What verbs were run with in the run directory, and in folders below it that hold results."""
+    places = dict.fromkeys([folder, *(file.parent for file in results)])
+    return {
+        verb if place == folder else f"{place.relative_to(folder)}/{verb}": facts
+        for place in places
+        for verb, facts in provenance.read(place).items()
+    }
 
 
 def at(tree: object, *keys: str) -> Any:

@@ -147,13 +147,22 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
 def test_commands_that_were_typed_stand_once_and_in_their_folder(tmp_path: Path) -> None:
     typed = {
         "fit": ("fit", "/a"),
+        "prune": ("prune", "/b c"),
         "validate": ("validate", "/a"),
         "test": ("fit", "/a"),
-        "search": ("search", "/b c"),
     }
     environment = {verb: {"command": command, "folder": folder} for verb, (command, folder) in typed.items()}
     run = report_runs.write(tmp_path / "run", report_runs.config(), results={"environment.json": environment})
-    assert commands(read_runs([run])[0]) == ["cd /a", "fit", "validate", "cd '/b c'", "search"]
+    expected = ["cd /a", "fit", "validate", "cd '/b c'", "prune"]
+    assert commands(read_runs([run])[0]) == expected
+    # The results of a search lie in a folder of their own.
+    report_runs.write(
+        run / "fast", results={"environment.json": {"search": {"command": "search", "folder": "/b c"}}}
+    )
+    assert commands(read_runs([run])[0]) == expected
+    (run / "fast" / "search.json").write_text("{}")
+    assert commands(read_runs([run])[0]) == [*expected, "search"]
+    assert list(read_runs([run])[0].environment) == [*typed, "fast/search"]
 
 
 @pytest.mark.parametrize(
