@@ -145,7 +145,7 @@ def _with_underscores(arg: str) -> str:
 
 def _switched(args: Sequence[str], switches: AbstractSet[str]) -> list[str]:
     """The arguments, where a switch that stands alone is true."""
-    following = [*args[1:], "--"]
+    following = [*args, "--"][1:]
     return [
         f"{arg}=true" if arg in switches and after.startswith("--") else arg
         for arg, after in zip(args, following, strict=True)

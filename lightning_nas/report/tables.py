@@ -38,15 +38,19 @@ class Table:
         title: What it is about; may be empty.
         columns: Names.
         rows: As many cells each.
+        mixed: Whether columns hold numbers and words side by side, and are all to be read as words.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    mixed: bool = False
 
     @property
     def numeric(self) -> list[bool]:
-        """For every column whether it holds nothing but numbers."""
+        """For every column whether it is one of numbers alone."""
+        if self.mixed:
+            return [False] * len(self.columns)
         cells = (
             [cell for cell in column if cell not in ("", ABSENT)] for column in zip(*self.rows, strict=True)
         )
@@ -133,7 +137,7 @@ def settings(runs: Sequence[Run]) -> Table:
     # What a search or an estimate was asked for has other keys.
     comparable = [run for run in runs if run.config] or runs
     rows = [[key, *map(shortened, values)] for key, values in differences(comparable).items()]
-    return Table("", ["setting", *(run.label for run in comparable)], rows)
+    return Table("", ["setting", *(run.label for run in comparable)], rows, mixed=True)
 
 
 def machines(runs: Sequence[Run]) -> Table:

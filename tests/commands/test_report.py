@@ -91,6 +91,13 @@ def test_nothing_else_is_overwritten(tmp_path: Path) -> None:
         report(run, "--out", mine / "page.html")
 
 
+def test_no_run_at_all_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        report()
+    assert refused.value.code == 2
+    assert "runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

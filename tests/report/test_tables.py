@@ -15,6 +15,7 @@ def test_columns_of_numbers_are_known() -> None:
         ["-", "1e-05", "3", "", "2"],
     ]
     assert tables.Table("", "abcde", rows).numeric == [False, True, True, True, False]
+    assert tables.Table("", "abcde", rows, mixed=True).numeric == [False] * 5
 
 
 def test_columns_without_a_cell_are_left_out() -> None:
