@@ -251,7 +251,6 @@ def test_programs_that_nobody_knows_are_refused(tmp_path: Path) -> None:
         called(page, tmp_path)
 
 
-<<<<<<< HEAD
 def test_every_verb_has_a_section_and_a_command() -> None:
     sections = re.split(r"^## ", PAGES["verbs"].read_text(), flags=re.MULTILINE)[1:]
     verbs = [section.split("\n", 1)[0] for section in sections]
@@ -259,35 +258,6 @@ def test_every_verb_has_a_section_and_a_command() -> None:
     assert sorted(verbs) == sorted(known)
     for verb, section in zip(verbs, sections, strict=True):
         assert f"\nlightning-nas {verb} " in section, verb
-=======
-def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    enter(tmp_path, monkeypatch)
-    found = commands(ROOT / "README.md")
-    photographs.write(tmp_path / "datasets" / "imagenet", suffix=".jpg")
-    pretend_validated(tmp_path / "runs" / "density")
-    # Of untrained weights, which are shipped as trained ones are.
-    exports.write_supernet(tmp_path / "runs/density/last.ckpt", small_space(CONFIGS / "pooling_small.yaml"))
-    understand(found, tmp_path)
-    assert {args[0] for args in found} >= {
-        "describe",
-        "estimate",
-        "export",
-        "fetch-benchmark",
-        "fit",
-        "validate",
-        "predict",
-        "groundtruth",
-        "retrain",
-        "latency",
-        "learn",
-        "search",
-        "split",
-        "fit-fewshot",
-        "validate-fewshot",
-        "submit",
-        "report",
-    }
->>>>>>> 072fdad (report: tests, in a browser too, and documents)
 
 
 @cache
@@ -385,68 +355,6 @@ def test_the_timeout_of_the_page_on_several_processes_is_understood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(tmp_path, monkeypatch)
-<<<<<<< HEAD
-=======
-    found = commands(ROOT / "docs" / "search.md")
-    assert [args[0] for args in found] == ["fit", "search", "latency", "search", "search"]
-    understand(found, tmp_path)
-
-
-def test_commands_of_the_page_on_analysis_are_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enter(tmp_path, monkeypatch)
-    space = small_space(CONFIGS / "nasbench201_small.yaml")
-    pretend_validated(tmp_path / "runs" / "asked", space)
-    exports.write_supernet(tmp_path / "runs/asked/last.ckpt", space)
-    found = commands(ROOT / "docs" / "analysis.md")
-    assert [args[0] for args in found] == ["fit", "validate", "rank", "prune", "fit", "prune", "fit", "fit"]
-    understand(found, tmp_path)
-    figures = {file.name for file in (tmp_path / "runs/asked/rank").glob("*.png")}
-    assert figures >= {"tau_over_batches.png", "stability_over_epochs.png"}
-
-
-@pytest.mark.slow
-def test_commands_of_the_page_on_estimates_are_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enter(tmp_path, monkeypatch)
-    space = small_space(CONFIGS / "nasbench201_small.yaml")
-    pretend_validated(tmp_path / "runs" / "supernet", space)
-    exports.write_supernet(tmp_path / "runs/supernet/last.ckpt", space)
-    found = commands(ROOT / "docs" / "zero-shot.md")
-    assert [args[0] for args in found] == ["estimate", "fit", "validate", "estimate", "estimate"]
-    understand(found, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("page", "verbs"),
-    [
-        ("recipes", ["fit", "fit", *(["fit", "search", "retrain"] * 2)]),
-        ("compile", ["fit"]),
-        ("differentiable", ["learn", "retrain", "learn", "learn", "learn"]),
-        ("few-shot", ["split", "fit-fewshot", "validate-fewshot"]),
-        ("report", ["fit", "fit", "fit", "report"]),
-    ],
-)
-def test_commands_of_other_pages_are_understood(
-    page: str, verbs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enter(tmp_path, monkeypatch)
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    found = commands(ROOT / "docs" / f"{page}.md")
-    assert [args[0] for args in found] == verbs
-    understand(found, tmp_path)
-
-
-def test_commands_of_the_page_on_several_processes_are_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enter(tmp_path, monkeypatch)
-    found = commands(ROOT / "docs" / "distributed.md")
-    assert [args[0] for args in found] == ["fit"]
-    understand(found, tmp_path)
->>>>>>> 072fdad (report: tests, in a browser too, and documents)
     strategy = "--trainer.strategy lightning_nas.launch.PathDDPStrategy --trainer.strategy.timeout 0:05:00"
     assert strategy in PAGES["distributed"].read_text()
     fit = ["fit", "-c", "configs/spaces/mobilenet_small.yaml", "-c", "configs/data/digits.yaml"]
