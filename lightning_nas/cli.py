@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -25,9 +26,10 @@ from lightning_nas import (
 )
 from lightning_nas.callbacks import Ranking
 from lightning_nas.data import ImageDataModule
-from lightning_nas.errors import NASError
+from lightning_nas.errors import NASError, nearest
 from lightning_nas.launch import trouble
 from lightning_nas.module import SupernetModule
+from lightning_nas.parser import Parser
 from lightning_nas.samplers import DataSampler, PathSampler, UniformSampler
 from lightning_nas.trainer import NASTrainer
 
@@ -90,7 +92,12 @@ class NASCLI(LightningCLI):
         trains = self.subcommand in ("fit", "fit_fewshot")
         if trains and not any(isinstance(callback, PathSampler) for callback in callbacks):
             options.sampler = UniformSampler()
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except NASError:
+            raise
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise NASError(f"trainer: {' '.join(str(error).split())}") from error
         assert isinstance(trainer, NASTrainer)
         return trainer
 
@@ -142,7 +149,7 @@ def main(args: ArgsType = None) -> None:
             if given[0] in commands.COMMANDS:
                 commands.run(given[0], given[1:])
                 return
-        NASCLI(
+        _command_line(given)(
             SupernetModule,
             ImageDataModule,
             subclass_mode_data=True,
@@ -150,6 +157,7 @@ def main(args: ArgsType = None) -> None:
             save_config_callback=config.SaveConfig,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            parser_class=Parser,
             parser_kwargs={
                 "description": "Train, rank and measure one-shot supernets. Verbs without a trainer have a help of "
                 f"their own: {', '.join(commands.COMMANDS)}.",
@@ -158,15 +166,48 @@ def main(args: ArgsType = None) -> None:
             args=given,
         )
     except Exception as error:
-        if (sentence := _nas_error(error) or trouble(error)) is None:
-            raise
-        sys.exit(f"lightning-nas: {sentence}")
+        if (refused := _nas_error(error)) is not None:
+            raise _end(str(refused), 2) from error
+        if (lost := trouble(error)) is not None:
+            raise _end(lost, 1) from error
+        raise
+
+
+def _end(sentence: str, code: int) -> SystemExit:
+    """The end of the process with a sentence on stderr."""
+    end = SystemExit(f"lightning-nas: {sentence}")
+    end.code = code  # Python would print the sentence, and end with 1
+    print(end, file=sys.stderr)
+    return end
+
+
+def _command_line(args: ArgsType) -> type[NASCLI]:
+    """That of the verb that is given, because to prepare all of them takes most of a second."""
+    verb = args[0] if isinstance(args, list) and args else None
+    if verb not in NASCLI.subcommands():
+        return NASCLI
+
+    class OneVerb(NASCLI):
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            return {verb: NASCLI.subcommands()[verb]}
+
+    return OneVerb
 
 
 def _verb(word: str) -> str:
-    """A verb as its parser knows it, for those who write it with hyphens or with underscores."""
+    """A verb as its parser knows it, for those who write it with hyphens or with underscores.
+
+    Raises:
+        NASError: There is no such verb.
+    """
     known = {verb.replace("-", "_"): verb for verb in (*commands.COMMANDS, *NASCLI.subcommands())}
-    return known.get(word.replace("-", "_"), word)
+    if word.startswith("-"):
+        return word  # an option before it
+    name = word.replace("-", "_")
+    if name not in known:
+        raise NASError(f"there is no verb {word!r}: valid are {', '.join(known)}{nearest(name, known)}")
+    return known[name]
 
 
 def _require_known_classes(args: list[str]) -> None:
@@ -182,7 +223,9 @@ def _require_known_classes(args: list[str]) -> None:
         module, base = CLASSES[flag]
         known = [name for name in sorted(module.__all__) if _is_buildable(getattr(module, name), base)]
         if value not in (*known, "null"):
-            raise NASError(f"{flag} is {value!r}: valid are {', '.join(known)}, and class paths of your own")
+            raise NASError(
+                f"{flag} is {value!r}: valid are {', '.join(known)}, and class paths of your own{nearest(value, known)}"
+            )
 
 
 def _is_buildable(member: object, base: type) -> bool:

@@ -29,10 +29,10 @@ def refusal(verb: str, root: Path, *more: str) -> str:
     """The one sentence on which the command ends."""
     with pytest.raises(SystemExit) as stopped:
         run(verb, root, *more)
-    assert isinstance(stopped.value.code, str)
-    assert stopped.value.code.startswith("lightning-nas: ")
-    assert "\n" not in stopped.value.code
-    return stopped.value.code
+    assert stopped.value.code == 2
+    assert str(stopped.value).startswith("lightning-nas: ")
+    assert "\n" not in str(stopped.value)
+    return str(stopped.value)
 
 
 @pytest.fixture(scope="module")
@@ -258,8 +258,9 @@ def test_an_architecture_is_learnt_continued_and_its_weights_are_scored(tmp_path
 def test_a_wrong_learning_ends_in_one_sentence(tmp_path: Path, more: list[str], message: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         learn(tmp_path, *more)
-    assert str(stopped.value.code).startswith("lightning-nas: ")
-    assert message in str(stopped.value.code)
+    assert stopped.value.code == 2
+    assert str(stopped.value).startswith("lightning-nas: ")
+    assert message in str(stopped.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -317,10 +318,9 @@ def test_a_checkpoint_of_another_space_is_refused(finished: Path, tmp_path: Path
     assert "was trained with channels [2, 2, 4]" in refusal("validate", tmp_path, *last)
 
 
-def test_abbreviated_flags_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run("fit", tmp_path, "--trainer.max_ep", "3")
-    assert "--trainer.max_ep" in capsys.readouterr().err
+def test_abbreviated_flags_are_refused(tmp_path: Path) -> None:
+    message = refusal("fit", tmp_path, "--trainer.max_ep", "3")
+    assert "there is no key trainer.max_ep; did you mean 'trainer.max_epochs'?" in message
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

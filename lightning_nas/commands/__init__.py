@@ -23,6 +23,7 @@ from lightning_nas.commands.report import report
 from lightning_nas.commands.submit import submit
 from lightning_nas.data import ImageDataModule
 from lightning_nas.errors import NASError
+from lightning_nas.parser import Parser
 from lightning_nas.zeroshot import Estimator, named
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -79,6 +80,7 @@ def run(verb: str, args: Sequence[str]) -> None:
         as_positional=bool(positional),
         prog=f"lightning-nas {verb}",
         allow_abbrev=False,
+        parser_class=Parser,
     )
 
 
@@ -102,10 +104,9 @@ def _with_data_of_configs(args: Sequence[str]) -> list[str]:
     Raises:
         NASError: A config is missing, no YAML, or says nothing of data.
     """
-    preceding = ["", *args[:-1]]
     return [
         _data_of(Path(arg)) if option in CONFIG else "--config" if arg in CONFIG else arg
-        for option, arg in zip(preceding, args, strict=True)
+        for option, arg in itertools.pairwise(["", *args])
     ]
 
 
@@ -130,10 +131,9 @@ def _with_named_estimators(args: Sequence[str]) -> list[str]:
     option = "--estimators"
     divided = [arg.split("=", 1) if arg.startswith(f"{option}=") else [arg] for arg in args]
     args = [part for parts in divided for part in parts]
-    preceding = ["", *args[:-1]]
     return [
         json.dumps(named(arg)) if before == option and not arg.startswith("[") else arg
-        for before, arg in zip(preceding, args, strict=True)
+        for before, arg in itertools.pairwise(["", *args])
     ]
 
 
@@ -145,8 +145,7 @@ def _with_underscores(arg: str) -> str:
 
 def _switched(args: Sequence[str], switches: AbstractSet[str]) -> list[str]:
     """The arguments, where a switch that stands alone is true."""
-    following = [*args, "--"][1:]
     return [
         f"{arg}=true" if arg in switches and after.startswith("--") else arg
-        for arg, after in zip(args, following, strict=True)
+        for arg, after in itertools.pairwise([*args, "--"])
     ]
