@@ -1,13 +1,16 @@
 """Checkpoints that describe their search space in plain types, and are refused by name where they do not fit."""
 
 import hashlib
-import pickle
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from lightning import LightningModule
 from torch import nn
 
 from lightning_nas.errors import NASError
@@ -16,6 +19,11 @@ from lightning_nas.spaces import Path as Architecture
 
 KEY = "lightning_nas"
 FORMAT = 1
+
+CONTINUES = ("callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states")
+"""What a training continues from, beside the weights."""
+
+Module = TypeVar("Module", bound=LightningModule)
 
 
 def describe(checkpoint: dict[str, Any], space: SearchSpace, norm: NormPolicy, **facts: Any) -> None:
@@ -131,20 +139,94 @@ def last(root: Path) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """Reads a checkpoint without running any code that it may contain.
 
+    Every byte is compared with the checksums in the file, which torch does not do (0.7 s for a gigabyte).
+
     Raises:
-        NASError: The file is missing, damaged, or holds more than tensors and plain types.
+        NASError: The file is missing, damaged, not of lightning_nas, or holds more than tensors and plain types. Where the
+            newest whole checkpoint beside it can be continued, it is named.
     """
     if not path.is_file():
         raise NASError(f"ckpt_path is {str(path)!r}, but there is no such file")
     try:
+        return _read(path)
+    except NASError as error:
+        raise NASError(f"ckpt_path {str(path)!r} {error}{_another(path)}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise NASError(
-            f"ckpt_path {str(path)!r} is damaged or no checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+    # Damaged bytes can be anything to zip, pickle and torch, and each has errors of its own for them.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise NASError(f"is damaged or no checkpoint: {reason}") from error
+    if broken is not None:
+        raise NASError(f"is damaged: the checksum of {broken} in it is another")
     if not isinstance(loaded, dict):
-        raise NASError(f"ckpt_path {str(path)!r} holds a {type(loaded).__name__}, not a checkpoint")
+        raise NASError(f"holds a {type(loaded).__name__}, not a checkpoint")
+    if KEY not in loaded:
+        raise NASError("was not written by lightning_nas: it describes no search space")
+    if "state_dict" not in loaded:
+        raise NASError("is damaged: it lacks state_dict")
     return loaded
+
+
+def _another(path: Path) -> str:
+    """The end of a sentence that names the newest checkpoint in the folder of a damaged one from which a run continues."""
+    others = [other for other in path.parent.glob("*.ckpt") if other.is_file() and other.name != path.name]
+    for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
+        with suppress(NASError):
+            if _read(other).keys() >= set(CONTINUES):
+                return f"; the newest whole one beside it is {str(other)!r}"
+    return ""
+
+
+def require_continued(loaded: dict[str, Any]) -> None:
+    """Refuses to continue a training from a checkpoint that holds only a part of it.
+
+    Args:
+        loaded: What was read.
+
+    Raises:
+        NASError: Something is missing.
+    """
+    missing = [key for key in CONTINUES if key not in loaded]
+    if missing:
+        raise NASError(
+            f"the checkpoint holds weights alone, such as an ensemble, and not {', '.join(missing)}: it can be scored, not "
+            "continued"
+        )
+
+
+def named(load: Callable[[Module, dict[str, Any]], None]) -> Callable[[Module, dict[str, Any]], None]:
+    """Lets ``on_load_checkpoint`` of a module name the file that it refuses, and refuse one whose weights do not fit.
+
+    Args:
+        load: The method.
+    """
+
+    @wraps(load)
+    def on_load_checkpoint(module: Module, loaded: dict[str, Any]) -> None:
+        try:
+            load(module, loaded)
+            _require_weights(loaded["state_dict"], module.state_dict())
+        except NASError as error:
+            path = None if module._trainer is None else module.trainer.ckpt_path
+            raise NASError(str(error) if path is None else f"ckpt_path {str(path)!r}: {error}") from error
+
+    return on_load_checkpoint
+
+
+def _require_weights(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in found or name not in wanted:
+            raise NASError(f"the checkpoint {'holds' if name in found else 'lacks'} the weights {name}")
+        if found[name].shape != wanted[name].shape:
+            raise NASError(
+                f"the checkpoint has weights {name} of shape {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}"
+            )
 
 
 def load_supernet(path: Path) -> Supernet:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_nas import provenance
+from lightning_nas import checkpoint, provenance
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.errors import NASError
 from lightning_nas.latency import Device
@@ -23,7 +23,13 @@ class RunDirectory(Callback):
         self._rows: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leaves ``metrics.csv`` to ``fit``: other verbs have files of their own, and may run beside it."""
+        """Leaves ``metrics.csv`` to ``fit``: other verbs have files of their own, and may run beside it.
+
+        Raises:
+            NASError: The checkpoint that is to be loaded is missing or damaged.
+        """
+        if trainer.ckpt_path is not None:
+            checkpoint.read(Path(trainer.ckpt_path))
         for logger in _metrics_files(trainer):
             logger.paused = stage != "fit"
 
@@ -60,12 +66,12 @@ class RunDirectory(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        checkpoint: dict[str, Any],
+        checkpoint_: dict[str, Any],
     ) -> None:
         """Writes pending rows, so that no checkpoint is ahead of its metrics, and says how many belong to it."""
         for logger in _metrics_files(trainer):
             logger.save()
-            checkpoint[ROWS] = logger.rows
+            checkpoint_[ROWS] = logger.rows
 
     def on_load_checkpoint(
         self,

@@ -132,7 +132,7 @@ def test_files_that_cannot_be_averaged(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="there is no such file"):
         average([files[8], tmp_path / "none.ckpt"])
     torch.save({"state_dict": {}, "global_step": 3}, tmp_path / "foreign.ckpt")
-    with pytest.raises(NASError, match=r"foreign\.ckpt was not written by lightning_nas"):
+    with pytest.raises(NASError, match=r"foreign\.ckpt' was not written by lightning_nas"):
         average([files[8], tmp_path / "foreign.ckpt"])
 
     def changed(name: str, change: Any) -> Path:
