@@ -184,7 +184,7 @@ def _end(sentence: str, code: int) -> SystemExit:
 def _command_line(args: ArgsType) -> type[NASCLI]:
     """That of the verb that is given, because to prepare all of them takes most of a second."""
     verb = args[0] if isinstance(args, list) and args else None
-    if verb not in NASCLI.subcommands():
+    if verb is None or verb not in NASCLI.subcommands():
         return NASCLI
 
     class OneVerb(NASCLI):

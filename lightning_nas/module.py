@@ -1,6 +1,5 @@
 """The supernet as a LightningModule: it owns the shared weights and trains the step's paths."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +18,7 @@ from lightning_nas import checkpoint
 from lightning_nas.data import classes_of
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
+from lightning_nas.finite import require_finite_loss, require_finite_weights
 from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
@@ -184,7 +184,8 @@ class SupernetModule(LightningModule):
 
         Raises:
             NASError: No sampler chose a path, or the loss is not finite (looked at on steps that are logged,
-                and before a checkpoint is written, because looking waits for the device).
+                before a validation and before a checkpoint is written, because looking waits for the device). All ranks
+                look at the same steps, and stop where one of them has to.
         """
         if not self.paths:
             raise NASError(
@@ -287,12 +288,8 @@ class SupernetModule(LightningModule):
     def _finite_loss(self) -> float:
         """Mean loss of the step; waits for the device."""
         loss = float(torch.stack(self.losses).mean())
-        if not math.isfinite(loss):
-            paths = ", ".join(map(self.space.encode, self.paths))
-            raise NASError(
-                f"train/loss is {loss} at step {self.global_step} (path {paths}): lower the learning rate "
-                "(model.optimizer) or clip gradients (trainer.gradient_clip_val)"
-            )
+        paths = ", ".join(map(self.space.encode, self.paths))
+        require_finite_loss(self, loss, f" (path {paths})")
         return loss
 
     # ------------------------------------------------------------------------- gradients of inactive weights
@@ -373,16 +370,18 @@ class SupernetModule(LightningModule):
         """Describes space, batch-norm and the classes of the data in plain types, and which weights coast.
 
         Raises:
-            NASError: The loss is not finite: the checkpoint would take the place of a good one.
+            NASError: Loss or weights are not finite: the checkpoint would take the place of a good one.
         """
         if self.losses:
             self._finite_loss()
+        require_finite_weights(self)
         coasting = self.inactive_params == "coast"
         used = [name for name, p in self.named_parameters() if coasting and p.grad is not None]
         checkpoint.describe(
             checkpoint_, self.space, self.supernet.norm, coasting=used, classes=classes_of(self)
         )
 
+    @checkpoint.named
     def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
         """Refuses the checkpoint of another space, or of other classes.
 
@@ -391,10 +390,8 @@ class SupernetModule(LightningModule):
                 continues from one that holds weights alone.
         """
         fits = self._trainer is not None and self._trainer.state.fn == "fit"
-        if fits and "lr_schedulers" not in checkpoint_:
-            raise NASError(
-                "the checkpoint holds weights alone, such as an ensemble: it can be scored, not continued"
-            )
+        if fits:
+            checkpoint.require_continued(checkpoint_)
         description = checkpoint.require(checkpoint_, self.space, self.supernet.norm)
         if "learning" in description:
             if fits:

@@ -98,4 +98,5 @@ def _unfit_value(key: str, message: str) -> str:
 
 def _given(message: str) -> str:
     """The value that does not fit, as it was given."""
-    return GIVEN.findall(message)[-1].strip("'")
+    given: list[str] = GIVEN.findall(message)
+    return given[-1].strip("'")

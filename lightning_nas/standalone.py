@@ -1,6 +1,5 @@
 """One architecture trained alone: ground truth and retraining."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lightning_nas import checkpoint
 from lightning_nas.data import classes_of
 from lightning_nas.errors import NASError
+from lightning_nas.finite import require_finite_loss, require_finite_weights
 from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.random import Stream, generator
@@ -132,11 +132,8 @@ class StandaloneModule(LightningModule):
             log_metrics(self.trainer, {"train/loss": float(loss)})
 
     def _require_finite_loss(self) -> None:
-        if self._loss is not None and not math.isfinite(self._loss):
-            raise NASError(
-                f"train/loss is {float(self._loss)} at step {self.global_step}: lower the learning rate "
-                "(model.optimizer) or clip gradients (trainer.gradient_clip_val)"
-            )
+        if self._loss is not None:
+            require_finite_loss(self, float(self._loss))
 
     # ----------------------------------------------------------------------------------------- evaluation
 
@@ -167,14 +164,16 @@ class StandaloneModule(LightningModule):
         """Describes the network in plain types, and how it is trained.
 
         Raises:
-            NASError: The loss is not finite: the checkpoint would take the place of a good one.
+            NASError: Loss or weights are not finite: the checkpoint would take the place of a good one.
         """
         self._require_finite_loss()
+        require_finite_weights(self)
         if self.origin is not None:
             space, path = self.origin
             facts = {"arch": space.encode(path), "classes": classes_of(self), "training": self._training()}
             checkpoint.describe(checkpoint_, space, STANDALONE, **facts)
 
+    @checkpoint.named
     def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
         """Refuses to continue the training of another network, or otherwise than it was begun.
 

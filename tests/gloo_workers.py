@@ -68,7 +68,7 @@ class GlooPair:
         """What ``job`` returns on every rank.
 
         Args:
-            job: A function of a file in the folder of this one.
+            job: A function of a file in the folder of this one or below.
             args: Its arguments, which can be pickled, as can what it returns.
             options: Its keyword arguments.
 
@@ -87,7 +87,8 @@ class GlooPair:
             self.close()
             self._start()
         # Pytest may have imported the file of the job under another name than the one it has here.
-        name = Path(inspect.getfile(job)).stem, job.__name__
+        file = Path(inspect.getfile(job)).relative_to(Path(__file__).parent)
+        name = ".".join(file.with_suffix("").parts), job.__name__
         message = pickle.dumps((name, args, options, _warning_filters()))
         for pipe in self._pipes:
             pipe.send_bytes(message)

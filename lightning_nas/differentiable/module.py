@@ -20,6 +20,7 @@ from lightning_nas.differentiable.alphas import Alphas, Gradients, Vectors
 from lightning_nas.differentiable.halves import require_halves
 from lightning_nas.differentiable.strategy import LearningStrategy
 from lightning_nas.errors import NASError
+from lightning_nas.finite import require_finite_weights
 from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
 from lightning_nas.optim.schedule import configure
@@ -314,12 +315,14 @@ class DifferentiableModule(LightningModule):
         """Describes space and batch-norm in plain types, and how the architecture is learnt.
 
         Raises:
-            NASError: A loss is not finite: the checkpoint would take the place of a good one.
+            NASError: A loss or a weight is not finite: the checkpoint would take the place of a good one.
         """
         self._require_finite_losses()
+        require_finite_weights(self)
         facts = {"coasting": [], "classes": classes_of(self), "learning": self.learning()}
         checkpoint.describe(checkpoint_, self.space, self.supernet.norm, **facts)
 
+    @checkpoint.named
     def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
         """Refuses to continue something else, or otherwise than it was begun.
 
