@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
+from lightning_nas import checkpoint
 from lightning_nas.callbacks import (
     DataWait,
     ExactResume,
@@ -79,6 +80,14 @@ class RunTrainer(Trainer):
         environment = self._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False
+
+    def _run(
+        self, model: LightningModule, ckpt_path: str | Path | None = None, weights_only: bool | None = None
+    ) -> Any:
+        # Lightning would fail on a damaged file in the words of zip and pickle, or load it.
+        if ckpt_path is not None:
+            checkpoint.read(Path(ckpt_path))
+        return super()._run(model, ckpt_path, weights_only)
 
     @property
     def _ranking(self) -> Ranking:

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+PRELOADED = ["lightning_nas.cli", "lightning_nas.data.beton_decoder"]
+"""What takes seconds to import; the second needs FFCV, and is left out where there is none."""
+
 
 def run(job: Callable[..., Any], *args: Any) -> Any:
     """What ``job`` returns or raises in a process that nothing else has run in.
@@ -19,8 +22,7 @@ def run(job: Callable[..., Any], *args: Any) -> Any:
         BrokenProcessPool: The process was killed.
     """
     context = multiprocessing.get_context("forkserver")
-    # What takes seconds to import; the second needs FFCV, and is left out where there is none.
-    context.set_forkserver_preload(["lightning_nas.trainer", "lightning_nas.data.beton_decoder"])
+    context.set_forkserver_preload(PRELOADED)
     # Sums in one thread, as the test processes have them.
     with ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return pool.submit(job, *args).result()

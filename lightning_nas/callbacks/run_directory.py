@@ -23,13 +23,7 @@ class RunDirectory(Callback):
         self._rows: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leaves ``metrics.csv`` to ``fit``: other verbs have files of their own, and may run beside it.
-
-        Raises:
-            NASError: The checkpoint that is to be loaded is missing or damaged.
-        """
-        if trainer.ckpt_path is not None:
-            checkpoint.read(Path(trainer.ckpt_path))
+        """Leaves ``metrics.csv`` to ``fit``: other verbs have files of their own, and may run beside it."""
         for logger in _metrics_files(trainer):
             logger.paused = stage != "fit"
 
@@ -66,12 +60,12 @@ class RunDirectory(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        checkpoint_: dict[str, Any],
+        checkpoint: dict[str, Any],
     ) -> None:
         """Writes pending rows, so that no checkpoint is ahead of its metrics, and says how many belong to it."""
         for logger in _metrics_files(trainer):
             logger.save()
-            checkpoint_[ROWS] = logger.rows
+            checkpoint[ROWS] = logger.rows
 
     def on_load_checkpoint(
         self,
