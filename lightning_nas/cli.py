@@ -18,6 +18,7 @@ from lightning_nas import (
     data,
     differentiable,
     fewshot,
+    files,
     retraining,
     samplers,
     search,
@@ -168,8 +169,8 @@ def main(args: ArgsType = None) -> None:
     except Exception as error:
         if (refused := _nas_error(error)) is not None:
             raise _end(str(refused), 2) from error
-        if (lost := trouble(error)) is not None:
-            raise _end(lost, 1) from error
+        if (sentence := trouble(error) or files.trouble(error)) is not None:
+            raise _end(sentence, 1) from error
         raise
 
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_nas.errors import NASError
+
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # full
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),  # closed
+    errno.EIO,
+}
+"""What the system says where nothing, or nothing more, can be written."""
 
 
 @contextmanager
@@ -55,3 +63,14 @@ def require_writable(folder: Path, path: Path) -> None:
             pass
     except OSError as error:
         raise NASError(f"out is {str(path)!r}, where nothing can be written: {error.strerror}") from error
+
+
+def trouble(error: BaseException) -> str | None:
+    """A sentence for a disk that is full or cannot be written; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
+        return None
+    name = "a file" if error.filename is None else repr(str(error.filename2 or error.filename))
+    return (
+        f"{name} cannot be written: {error.strerror}; what was saved before is whole, and a training continues from its "
+        "last.ckpt (--ckpt_path last) when that is mended"
+    )

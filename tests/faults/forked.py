@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def command(args: Sequence[str]) -> None:
 
 def _work(log: Path, job: Callable[..., Any], args: Sequence[Any]) -> None:
     torch.set_num_threads(1)
+    tempfile.tempdir = str(log.parent)  # where a process that is killed leaves what it was writing
     with log.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())

@@ -40,7 +40,7 @@ def misspelt(word: str, seed: int) -> str:
 def key(*parts: str, value: str = "1", of: str = "fit", more: tuple[str, ...] = ()) -> Any:
     """A key whose last part that is written in capitals is misspelt, and the word that should be named."""
 
-    def make(seed: int, folder: Path) -> tuple[list[str], str, str]:
+    def make(seed: int, _: Path) -> tuple[list[str], str, str]:
         wrong = [misspelt(part.lower(), seed) if part.isupper() else part for part in parts]
         right = next(part.lower() for part in parts if part.isupper())
         name = ".".join(wrong)
@@ -63,7 +63,7 @@ def written(right: str, **tree: Any) -> Any:
 def flag(name: str, value: str, said: str, *more: str, of: str = "fit") -> Any:
     """A value that does not fit, and what is to be said of it."""
 
-    def make(seed: int, folder: Path) -> tuple[list[str], str, str]:
+    def make(_: int, folder: Path) -> tuple[list[str], str, str]:
         configs = [] if of in ("describe", "export") else CONFIGS
         return [of, *configs, *more, f"--{name}", value.format(folder=folder)], name.split(".")[-1], said
 
@@ -71,7 +71,9 @@ def flag(name: str, value: str, said: str, *more: str, of: str = "fit") -> Any:
 
 
 def verb(right: str) -> Any:
-    def make(seed: int, folder: Path) -> tuple[list[str], str, str]:
+    """A misspelt verb."""
+
+    def make(seed: int, _: Path) -> tuple[list[str], str, str]:
         wrong = misspelt(right, seed)
         return [wrong, *CONFIGS], wrong, right
 
@@ -79,20 +81,22 @@ def verb(right: str) -> Any:
 
 
 def named_class(name: str, base: str, prefix: str = "") -> Any:
-    def make(seed: int, folder: Path) -> tuple[list[str], str, str]:
+    """A misspelt class."""
+
+    def make(seed: int, _: Path) -> tuple[list[str], str, str]:
         wrong = misspelt(base, seed)
         return ["fit", *CONFIGS, f"--{name}", prefix + wrong], wrong, base
 
     return make
 
 
-def table(seed: int, folder: Path) -> tuple[list[str], str, str]:
+def table(_: int, folder: Path) -> tuple[list[str], str, str]:
     file = folder / "table.csv"
     file.write_text("arch,digits\n1-1-8,50\n")
     return ["fit", *CONFIGS, "--ranking.benchmark", str(file)], "table.csv", "lacks 35 architectures"
 
 
-def broken_yaml(seed: int, folder: Path) -> tuple[list[str], str, str]:
+def broken_yaml(_: int, folder: Path) -> tuple[list[str], str, str]:
     (folder / "config.yaml").write_text("model: [1, 2\n")
     return ["fit", *CONFIGS, "-c", str(folder / "config.yaml")], "config", "did not find expected"
 
@@ -106,7 +110,7 @@ MISTAKES: dict[str, Any] = {
     "key of a sampler": key("sampler", "TARGET_ESS", more=DENSITY),
     "key of an optimizer": key("model", "optimizer", "MOMENTUM"),
     "key of another verb": key("ALGORITHM", of="search", value="Evolution"),
-    "key of a verb without a trainer": lambda seed, folder: (
+    "key of a verb without a trainer": lambda seed, _: (
         ["describe", f"--{(wrong := misspelt('space', seed))}", "Pooling"],
         wrong,
         "space",
@@ -132,12 +136,12 @@ MISTAKES: dict[str, Any] = {
     "unknown folder of images": flag(
         "data.root", "{folder}/nowhere", "must be a folder with", "--data", "ImageFolderDataModule"
     ),
-    "value without a key": lambda seed, folder: (
+    "value without a key": lambda *_: (
         ["fit", *CONFIGS, "stray"],
         "stray",
         "a value follows its key",
     ),
-    "missing key": lambda seed, folder: (["fit", *CONFIGS[:2]], "data", "must be given"),
+    "missing key": lambda *_: (["fit", *CONFIGS[:2]], "data", "must be given"),
 }
 
 
@@ -146,7 +150,7 @@ MISTAKES: dict[str, Any] = {
 def test_a_mistake_is_told_in_a_sentence(
     tmp_path: Path, mistake: str, record_property: Callable[[str, object], None]
 ) -> None:
-    args, wrong, right = MISTAKES[mistake](seed=list(MISTAKES).index(mistake), folder=tmp_path)
+    args, wrong, right = MISTAKES[mistake](list(MISTAKES).index(mistake), tmp_path)
     trained = tmp_path / "run"
     if args[0] != "describe" and "trainer" not in args[0]:
         args = [*args[:1], "--trainer.default_root_dir", str(trained), *args[1:]]
