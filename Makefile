@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on the first use; `make` alone lists the commands.
 .DEFAULT_GOAL := help
-.PHONY: help env ffcv chromium demo test check docs linkcheck format constraints
+.PHONY: help env ffcv chromium demo test faults check docs linkcheck format constraints
 
 # The first Python on the path that is new enough and can make virtual environments.
 PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -43,6 +43,10 @@ demo: .venv/.complete  ## Run the demonstration.
 test: .venv/.complete  ## Run all tests and the examples in docstrings.
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
 		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300
+
+faults: .venv/.complete  ## Break trainings, files and disks on purpose, and print what was survived.
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
+		$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300 tests/faults
 
 check: .venv/.complete  ## Check style, types, layers and the Dockerfile.
 	$(BIN)/ruff check

@@ -187,11 +187,12 @@ def _command_line(args: ArgsType) -> type[NASCLI]:
     verb = args[0] if isinstance(args, list) and args else None
     if verb is None or verb not in NASCLI.subcommands():
         return NASCLI
+    subcommands = {verb: NASCLI.subcommands()[verb]}
 
     class OneVerb(NASCLI):
         @staticmethod
         def subcommands() -> dict[str, set[str]]:
-            return {verb: NASCLI.subcommands()[verb]}
+            return subcommands
 
     return OneVerb
 

@@ -57,8 +57,9 @@ def sentence(message: str, options: Collection[str]) -> str:
     key = ".".join(KEY.findall(message))
     if found := UNKNOWN_KEY.search(message):
         return _unknown_key(found[1] or found[2], options)
-    if found := UNKNOWN_ARGUMENT.search(message):
-        name = CLASS.findall(message)[0]
+    if (found := UNKNOWN_ARGUMENT.search(message)) and (classes := CLASS.findall(message)):
+        # The innermost one is named before its option, and that of an optimizer alone behind.
+        name = (CLASS.findall(message[: found.start()]) or classes)[-1]
         return f"there is no key {key}.{found[1]} of {name}{nearest(found[1], _arguments(name))}"
     if found := UNKNOWN_CLASS.search(message):
         return f"{key}: {found[0]}{nearest(found[2], dir(import_module(found[1]))) if found[2] else ''}"
@@ -68,7 +69,7 @@ def sentence(message: str, options: Collection[str]) -> str:
         return f"{key} is {found[1]}, which is no class that is known: valid are class paths"
     if found := REQUIRED.search(message):
         return f"{found[1]} must be given"
-    if EXPECTED.search(message):
+    if EXPECTED.search(message) and GIVEN.search(message):
         return _unfit_value(key, message)
     return " ".join(message.split())
 

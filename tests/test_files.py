@@ -1,9 +1,11 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from lightning_nas.errors import NASError
-from lightning_nas.files import require_writable, written_whole
+from lightning_nas.files import require_writable, trouble, written_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -46,3 +48,17 @@ def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
         NASError, match=r"^out is '.*table\.json', where nothing can be written: Not a directory$"
     ):
         require_writable(tmp_path / "file" / "b", tmp_path / "file" / "b" / "table.json")
+
+
+def test_a_disk_that_cannot_be_written_is_told() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    closed = OSError(errno.EACCES, os.strerror(errno.EACCES), "runs/a/metrics.csv")
+    assert str(trouble(full)).startswith("a file cannot be written: No space left on device; what was saved")
+    assert str(trouble(closed)).startswith("'runs/a/metrics.csv' cannot be written: Permission denied; what")
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "none", "a"), OSError("text"), ValueError("a")]
+)
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    assert trouble(error) is None

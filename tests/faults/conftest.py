@@ -17,9 +17,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports: dict[str, list[pytest.TestReport]] = defaultdict(list)
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
-            fault = Path(report.nodeid.partition("::")[0])
-            if fault.parent.name == "faults" and report.when == "call":
-                reports[fault.stem.removeprefix("test_").replace("_", " ")].append(report)
+            file = Path(report.nodeid.partition("::")[0])
+            if file.parent.name == "faults" and report.when == "call":
+                reports[file.stem.removeprefix("test_").replace("_", " ")].append(report)
     table = Table("fault", title="Faults")
     for column in ("cases tried", "survived", "slowest, s"):
         table.add_column(column, justify="right")

@@ -83,7 +83,7 @@ def _at_every_moment(look: Callable[[Trainer, Moment], object]) -> None:
         look(trainer, (now[0], now[1]))
         usual(trainer, name, *args, **options)
 
-    call._call_callback_hooks = hook
+    call._call_callback_hooks = hook  # type: ignore[assignment]  # what its callers give
 
 
 def _die(how: str, last: Path) -> None:
