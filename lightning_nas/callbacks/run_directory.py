@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_nas import checkpoint, provenance
+from lightning_nas import provenance
 from lightning_nas.callbacks.metrics_file import MetricsFile
 from lightning_nas.errors import NASError
 from lightning_nas.latency import Device
