@@ -168,7 +168,8 @@ def main(args: ArgsType = None) -> None:
         )
     except Exception as error:
         if (refused := _nas_error(error)) is not None:
-            raise _end(str(refused), 2) from error
+            full = refused.__cause__ is not None and files.is_full(refused.__cause__)
+            raise _end(str(refused), 1 if full else 2) from error
         if (sentence := trouble(error) or files.trouble(error)) is not None:
             raise _end(sentence, 1) from error
         raise

@@ -9,12 +9,9 @@ from pathlib import Path
 
 from lightning_nas.errors import NASError
 
-UNWRITABLE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # full
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),  # closed
-    errno.EIO,
-}
-"""What the system says where nothing, or nothing more, can be written."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNWRITABLE = {*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO}
+"""What the system says where nothing more can be written, and where nothing can."""
 
 
 @contextmanager
@@ -63,6 +60,11 @@ def require_writable(folder: Path, path: Path) -> None:
             pass
     except OSError as error:
         raise NASError(f"out is {str(path)!r}, where nothing can be written: {error.strerror}") from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there was no room for a file."""
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def trouble(error: BaseException) -> str | None:

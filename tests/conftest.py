@@ -40,6 +40,13 @@ def _skipped_without_ffcv() -> Iterator[None]:
         pytest.skip(f"{error}; `make ffcv` tells how to get it")
 
 
+@pytest.fixture(autouse=True)
+def _no_seed_for_the_next_test() -> Iterator[None]:
+    """Lightning keeps the seed of a run in the environment, where later ones would find it."""
+    yield
+    os.environ.pop("PL_GLOBAL_SEED", None)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of the real data sets; tests that need them are skipped where there is none."""

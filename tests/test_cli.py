@@ -222,7 +222,8 @@ def test_an_architecture_is_learnt_continued_and_its_weights_are_scored(tmp_path
     assert json.loads((tmp_path / "learn.json").read_text())["epochs"] == 2
     before = (tmp_path / "config.yaml").read_text()
     with pytest.raises(
-        SystemExit, match=r"lightning-nas: the learning was begun with strategy\.alphas_from held_out"
+        SystemExit,
+        match=r"lightning-nas: ckpt_path .*last\.ckpt': the learning was begun with strategy\.alphas_from held_out",
     ):
         learn(tmp_path, "--strategy", "SNAS", "--ckpt_path", "last", "--alphas.lr", "0.01")
     assert (tmp_path / "config.yaml").read_text() == before

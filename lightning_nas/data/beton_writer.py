@@ -5,7 +5,6 @@ thread writes what others encode, in the order of the files: so an error ends it
 same bytes.
 """
 
-import errno
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from rich.progress import track
 from lightning_nas.data.beton import BetonFile, Mode, ffcv_imports
 from lightning_nas.data.folders import LabelledFiles, read_rgb
 from lightning_nas.errors import NASError
-from lightning_nas.files import written_whole
+from lightning_nas.files import is_full, written_whole
 from lightning_nas.random import Stream, generator
 
 PAGE = 1 << 23  # bytes; no image can take more
@@ -132,7 +131,7 @@ def write_beton(
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             size = temporary.stat().st_size
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if not is_full(error):
             raise
         raise NASError(f"out is {path.parent}, where no space is left: {path.name} is not written") from error
     return Written(BetonFile(path.name, len(labelled.files), size, digest, []), histogram)

@@ -152,7 +152,7 @@ def test_it_changes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return module.state_dict()
 
     measured = run("measured")
-    monkeypatch.setattr("lightning_nas.trainer.DataWait", Callback)
+    monkeypatch.setattr("lightning_nas.run_trainer.DataWait", Callback)
     short_runs.assert_same(run("plain"), measured)
     plain = short_runs.table(tmp_path / "plain" / "metrics.csv")
     assert plain == short_runs.metrics(tmp_path / "plain") == short_runs.metrics(tmp_path / "measured")

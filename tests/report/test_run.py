@@ -39,7 +39,8 @@ def test_everything_in_a_run_directory_is_read(tmp_path: Path) -> None:
 def test_the_checkpoint_knows_better_how_far_a_run_is(tmp_path: Path) -> None:
     run = report_runs.write(tmp_path / "run", accuracies=[50])
     progress = {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}}
-    torch.save({"global_step": 35, "epoch": 3, "loops": progress}, run / "last.ckpt")
+    known = {"global_step": 35, "epoch": 3, "loops": progress, "lightning_nas": {}, "state_dict": {}}
+    torch.save(known, run / "last.ckpt")
     [found] = read_runs([run])
     assert (found.epochs, found.steps) == (3, 35)
 
