@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_nas import checkpoint
@@ -32,6 +34,14 @@ from lightning_nas.spaces import Path as Architecture
 StrategyRegistry.register(
     "path_ddp", PathDDPStrategy, "Exchanges the gradients of the paths that a step trained."
 )
+
+
+class Unprofiled(PassThroughProfiler):
+    """Times nothing, as quickly as can be: Lightning enters its profiler more than a hundred times in every step."""
+
+    def profile(self, action_name: str) -> AbstractContextManager[str]:  # type: ignore[override]
+        """Of no action."""
+        return nullcontext(action_name)
 
 
 class RunTrainer(Trainer):
@@ -74,7 +84,7 @@ class RunTrainer(Trainer):
                 *given,
                 *(RankAgreement(), *measured, ExactResume()),
             ],
-            **kwargs,
+            **kwargs | ({} if bare or kwargs.get("profiler") else {"profiler": Unprofiled()}),
         )
         # It would save within the signal's handler, in the middle of a step. RunCheckpoint saves after the step.
         environment = self._accelerator_connector.cluster_environment

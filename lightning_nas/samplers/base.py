@@ -150,9 +150,12 @@ class PathSampler(Sampler, ABC):
             self._count(pl_module.space, path)
 
     def _count(self, space: SearchSpace, path: Path) -> None:
-        self.choice_visits[torch.arange(len(path)), torch.tensor(path)] += 1
+        # NumPy reaches single elements in a tenth of the time.
+        choices = self.choice_visits.numpy()
+        for decision, choice in enumerate(path):
+            choices[decision, choice] += 1
         if self.visits is not None:
-            self.visits[space.index(path)] += 1
+            self.visits.numpy()[space.index(path)] += 1
 
     def log_metrics(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Writes metrics to all loggers on the steps that the Trainer logs (``log_every_n_steps``).
