@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on the first use; `make` alone lists the commands.
 .DEFAULT_GOAL := help
-.PHONY: help env ffcv chromium demo test faults check docs linkcheck format constraints
+.PHONY: help env ffcv chromium demo test faults bench check docs linkcheck format constraints
 
 # The first Python on the path that is new enough and can make virtual environments.
 PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -48,6 +48,10 @@ faults: .venv/.complete  ## Break trainings, files and disks on purpose, and pri
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
 		$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300 tests/faults
 
+bench: .venv/.complete  ## Run all benchmarks quickly, and write one table into docs/performance.md.
+	@sh make/nni.sh build/nni >/dev/null && nni="--nni build/nni/bin/python" || echo "NNI could not be installed, and is left out." >&2; \
+		$(BIN)/python -m benchmarks.table $$nni
+
 check: .venv/.complete  ## Check style, types, layers and the Dockerfile.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,7 +64,11 @@ docs: .venv/.complete  ## Build the documentation into build/docs.
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs build/docs
 	@echo "build/docs/index.html"
 
-linkcheck: .venv/.complete  ## Look up the external links of the documentation (needs a network).
+linkbench: .venv/.complete  ## Run all benchmarks quickly, and write one table into docs/performance.md.
+	@sh make/nni.sh build/nni >/dev/null && nni="--nni build/nni/bin/python" || echo "NNI could not be installed, and is left out." >&2; \
+		$(BIN)/python -m benchmarks.table $$nni
+
+check: .venv/.complete  ## Look up the external links of the documentation (needs a network).
 	$(BIN)/sphinx-build -b linkcheck --quiet docs build/linkcheck
 
 format: .venv/.complete  ## Format the code and mend what ruff can mend.

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
-from benchmarks.measure import Figure, parser, ratios, report, seconds
+from benchmarks.measure import Figure, parser, relative, report, seconds
 from lightning_nas.commands import convert
 from lightning_nas.data import FFCVDataModule, ImageFolderDataModule, ImageNetDataModule
 from lightning_nas.data.imagenet import MEAN, STD
@@ -205,15 +205,13 @@ def speeds(workspace: Path, sides: Sequence[str], rounds: int) -> list[Figure]:
     figures = []
     for kind, base in (("cifar", "pil_memory"), ("photos", "dataloader")):
         taken = seconds({side: epochs(side) for side in sides if side.startswith(kind)}, rounds)
-        per_image = {side: [value / images[side] for value in values] for side, values in taken.items()}
-        figures += [
-            Figure(side, [1 / value for value in values], "images/s") for side, values in per_image.items()
-        ]
-        pairs = [(side, f"{kind}.{base}") for side in per_image if side != f"{kind}.{base}"]
+        speed = {side: [images[side] / value for value in values] for side, values in taken.items()}
+        figures += [Figure(side, values, "images/s") for side, values in speed.items()]
+        pairs = [(side, f"{kind}.{base}") for side in speed if side != f"{kind}.{base}"]
         if kind == "cifar":
-            pairs += [("cifar.resident", side) for side in per_image if side.startswith("cifar.ffcv")]
+            pairs += [("cifar.resident", side) for side in speed if side.startswith("cifar.ffcv")]
         figures += [
-            Figure(f"{fast} / {slow}", ratios(per_image[slow], per_image[fast]), "x") for fast, slow in pairs
+            relative(f"{fast} / {slow}", speed[fast], speed[slow], "images/s") for fast, slow in pairs
         ]
     return figures
 
@@ -286,7 +284,7 @@ def main() -> None:
         others = ["photos.ffcv_jpeg"] if options.quick else [side for side in sides if side not in own]
         figures += first_batches(Path(folder), others, 1 if options.quick else 3)
         figures += first_batches(Path(folder), own, 1)
-        report(figures, options.json)
+        report(figures, options)
 
 
 if __name__ == "__main__":

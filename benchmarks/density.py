@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from benchmarks.measure import Figure, arguments, ratios, report, seconds
+from benchmarks.measure import Figure, arguments, report, seconds, speedup
 from lightning_nas.density import mean_distance
 
 Vectors = NDArray[np.floating]
@@ -23,7 +23,7 @@ def matrix(vectors: Vectors, dtype: DTypeLike) -> Vectors:
     return mean
 
 
-def peak_megabytes(call: Callable[[], object]) -> float:
+def allocated_megabytes(call: Callable[[], object]) -> float:
     """The most that NumPy had allocated at once during a call."""
     tracemalloc.start()
     call()
@@ -39,14 +39,15 @@ def measure(n: int, d: int, rounds: int) -> list[Figure]:
     closed, full = partial(mean_distance, vectors), partial(matrix, vectors, np.float64)
     single = partial(matrix, vectors, np.float32)
     taken = seconds({"closed": closed, "full": full, "single": single}, rounds)
-    memory, full_memory = peak_megabytes(closed), peak_megabytes(full)
+    memory, full_memory = allocated_megabytes(closed), allocated_megabytes(full)
     difference = float(np.abs(closed() - full()).max())
     where = f"{n} x {d}"
+    time = {side: [1e3 * value for value in values] for side, values in taken.items()}
     return [
-        Figure(f"{where}: time, matrix / closed form", ratios(taken["full"], taken["closed"]), "x"),
-        Figure(f"{where}: time, float32 matrix / closed form", ratios(taken["single"], taken["closed"]), "x"),
-        Figure(f"{where}: time, closed form", [1e3 * value for value in taken["closed"]], "ms"),
-        Figure(f"{where}: memory, matrix / closed form", [full_memory / memory], "x"),
+        speedup(f"{where}: time, matrix / closed form", time["closed"], time["full"], "ms"),
+        speedup(f"{where}: time, float32 matrix / closed form", time["closed"], time["single"], "ms"),
+        Figure(f"{where}: time, closed form", time["closed"], "ms"),
+        speedup(f"{where}: memory, matrix / closed form", [memory], [full_memory], "MB"),
         Figure(f"{where}: memory, closed form", [memory], "MB"),
         Figure(f"{where}: largest difference", [difference], "1"),
     ]
@@ -58,7 +59,7 @@ def main() -> None:
         figures = measure(2000, 640, rounds=5)
     else:
         figures = measure(6561, 640, rounds=9) + measure(15625, 640, rounds=5)
-    report(figures, options.json)
+    report(figures, options)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import Figure, arguments, ratios, report
+from benchmarks.measure import Figure, arguments, relative, report, speedup
 from lightning_nas.data import Batch
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import UniformSampler
@@ -142,9 +142,9 @@ def measure(setting: Setting) -> list[Figure]:
             times[strategy].append(clock.milliseconds())
     name = f"{setting.paths} path{'s'[: setting.paths > 1]}, batch 2 x {setting.batch_size}"
     return [
-        Figure(f"{name}: bytes, DDP / path_ddp", [megabytes[DDP] / megabytes[OURS]], "x"),
+        speedup(f"{name}: bytes, DDP / path_ddp", [megabytes[OURS]], [megabytes[DDP]], "MB"),
         Figure(f"{name}: bytes per step, DDP", [megabytes[DDP]], "MB"),
-        Figure(f"{name}: step, path_ddp / DDP", ratios(times[OURS], times[DDP]), "x"),
+        relative(f"{name}: step, path_ddp / DDP", times[OURS], times[DDP], "ms"),
         Figure(f"{name}: step, DDP", times[DDP], "ms"),
         Figure(f"{name}: step, path_ddp", times[OURS], "ms"),
     ]
@@ -172,7 +172,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         meeting = (Path(folder) / "ranks").as_uri()
         ranks = [pool.submit(work, rank, meeting, settings) for rank in range(2)]
-        report(ranks[0].result(), options.json)
+        report(ranks[0].result(), options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Scores many paths of a supernet: the evaluator, which does no work twice, against one path at a time."""
 
-import resource
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from time import perf_counter
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Figure, arguments, ratios, report, seconds
+from benchmarks.measure import Figure, arguments, peak_megabytes, report, seconds, speedup
 from lightning_nas.spaces import (
     ChainSupernet,
     NASBench201,
@@ -87,7 +86,7 @@ def chain(
         )
         single = [value * len(paths) / len(some) for value in taken["some"]]
         figures += [
-            Figure(f"{name}.speedup{suffix}", ratios(single, taken["all"]), "x"),
+            speedup(f"{name}{suffix}: all paths, one by one / evaluator", taken["all"], single, "s"),
             Figure(
                 f"{name}.time_per_path{suffix}", [1e3 * value / len(paths) for value in taken["all"]], "ms"
             ),
@@ -136,7 +135,7 @@ def cells(
     everything = list(space)
     classes = list({live_edges(path): path for path in everything}.values())
     rng = np.random.default_rng(0)
-    speedups, layouts, same = [], [], []
+    released, evaluated, layouts, same = [], [], [], []
     for _ in range(rounds):
         raw = [everything[i] for i in rng.choice(len(everything), number, replace=False)]
         kept = [classes[i] for i in rng.choice(len(classes), number, replace=False)]
@@ -145,12 +144,13 @@ def cells(
         plain = timed(lambda kept=kept: evaluator(supernet, images, kept))  # type: ignore[misc]
         last = timed(lambda kept=kept: evaluator(strided, pixels, kept))  # type: ignore[misc]
         layouts.append(plain / last)
-        speedups.append(slow * len(everything) / (quick * len(classes)))
+        released.append(slow / number * len(everything))
+        evaluated.append(quick / number * len(classes))
         for path in kept[:5]:
             answers = released_forward(supernet, images, path).argmax(1), other(laid_out, path).argmax(1)
             same.append(float((answers[0] == answers[1]).double().mean()))
     return [
-        Figure(f"nasbench201.{name}", speedups, "x"),
+        speedup(f"nasbench201.{name}: all cells, as released / evaluator", evaluated, released, "s"),
         Figure(f"nasbench201.{name}.contiguous / channels_last", layouts, "x"),
         Figure(f"nasbench201.{name}.equal_answers", [100 * float(np.mean(same))], "%"),
     ]
@@ -185,16 +185,15 @@ def measure(quick: bool) -> list[Figure]:
     figures += chain("macro", tiny_macro, macros, 2 if quick else 100, 1 if quick else 3)
     figures.append(Figure("nasbench201.forward_classes", [forward_classes()], "cells"))
     narrow = NASBench201(channels=4, cells=1, image_size=16)
-    figures += cells("speedup_small", narrow, images, 20 if quick else 200, rounds, fast=False)
+    figures += cells("small", narrow, images, 20 if quick else 200, rounds, fast=False)
     wide = NASBench201(channels=8, cells=1) if quick else NASBench201()
-    figures += cells("speedup_full", wide, images, 5 if quick else 10, rounds, fast=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return [*figures, Figure("peak_memory_of_this_process", [peak], "MB")]
+    figures += cells("full", wide, images, 5 if quick else 10, rounds, fast=True)
+    return [*figures, Figure("peak_memory_of_this_process", [peak_megabytes()], "MB")]
 
 
 def main() -> None:
     options = arguments(__doc__)
-    report(measure(options.quick), options.json)
+    report(measure(options.quick), options)
 
 
 if __name__ == "__main__":

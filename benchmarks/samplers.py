@@ -21,7 +21,7 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.measure import Figure, parser, ratios, report
+from benchmarks.measure import Figure, parser, relative, report
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.data.resident import RawSplits, ResidentDataModule
 from lightning_nas.density import mean_distance
@@ -143,10 +143,11 @@ class Clock(Callback):
         self.total.append(perf_counter() - self._begin)
         self.hooks.append(self._inside)
 
-    @property
-    def overheads(self) -> list[float]:
-        """Epoch by epoch but the first, the time over that without the hooks."""
-        return [total / (total - hooks) for total, hooks in zip(self.total, self.hooks, strict=True)][1:]
+    def overhead(self, name: str, steps: int) -> Figure:
+        """Epoch by epoch but the first, the time of a step over that without the hooks."""
+        total = [1e3 * seconds / steps for seconds in self.total[1:]]
+        without = [1e3 * (a - b) / steps for a, b in zip(self.total, self.hooks, strict=True)][1:]
+        return relative(f"{name}: step / without its hooks", total, without, "ms")
 
 
 class End(Callback):
@@ -213,7 +214,7 @@ def overheads(setting: Setting) -> list[Figure]:
         "PrototypeDensitySampler.xv64": (PrototypeDensitySampler(**few, probe_size=64),),
         "PrototypeDensitySampler.pool": (spaced,),
     }
-    return [Figure(f"overhead.{name}", timed(setting, *case).overheads, "x") for name, case in cases.items()]
+    return [timed(setting, *case).overhead(name, setting.steps) for name, case in cases.items()]
 
 
 def fair_overhead(setting: Setting) -> Figure:
@@ -232,12 +233,15 @@ def fair_overhead(setting: Setting) -> Figure:
     epochs = number * (1 + setting.epochs) - 1
     apart = timed(replace(setting, epochs=epochs), Replay(paths)).total
     singles = [sum(apart[first : first + number]) / number for first in range(0, len(apart), number)]
-    return Figure("overhead.FairSampler", ratios(together[1:], singles[1:]), "x")
+    fair_ms, single_ms = (
+        [1e3 * value / setting.steps for value in values[1:]] for values in (together, singles)
+    )
+    return relative("FairSampler: step / step of one path", fair_ms, single_ms, "ms")
 
 
 def calr_overhead(setting: Setting) -> Figure:
     clock = timed(setting, UniformSampler(seed=0), CaLR(), schedule="constant")
-    return Figure("overhead.CaLR", clock.overheads, "x")
+    return clock.overhead("CaLR", setting.steps)
 
 
 def separation_overhead(setting: Setting) -> Figure:
@@ -250,7 +254,7 @@ def separation_overhead(setting: Setting) -> Figure:
     plain = torch.optim.SGD(supernet.parameters(), lr=1e-6, momentum=0.9)
     separated = MomentumSeparationSGD(supernet.parameters(), lr=1e-6, momentum=0.9)
     rng = generator(0, Stream.SUBSET)
-    overheads = []
+    separate_ms, alike_ms = [], []
     for _ in range(1 + setting.epochs):
         alike = separate = 0.0
         for _ in range(setting.steps):
@@ -260,8 +264,9 @@ def separation_overhead(setting: Setting) -> Figure:
             both = duration(lambda path=path: supernet(images, path).logsumexp(1).sum().backward())  # type: ignore[misc]
             alike += both + duration(plain.step)
             separate += both + duration(separated.step)
-        overheads.append(separate / alike)
-    return Figure("overhead.MomentumSeparationSGD", overheads[1:], "x")
+        separate_ms.append(1e3 * separate / setting.steps)
+        alike_ms.append(1e3 * alike / setting.steps)
+    return relative("MomentumSeparationSGD: step / torch's SGD", separate_ms[1:], alike_ms[1:], "ms")
 
 
 # -------------------------------------------------------------------------------- probes of densities
@@ -407,7 +412,7 @@ def main() -> None:
             part("spearman.candidate_against_", AGES, "_steps_ago"),
         )
         save(figure, options.figure)
-    report([*figures, *costs, *found], options.json)
+    report([*figures, *costs, *found], options)
 
 
 def arguments() -> argparse.Namespace:

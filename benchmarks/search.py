@@ -7,10 +7,12 @@ Boltzmann, which visits paths again and again: there the unit is a batch of imag
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
-from benchmarks.measure import Figure, parser, report
+from benchmarks.measure import Figure, parser, relative, report
+from lightning_nas.data.image_folder import default_cache_dir
 from lightning_nas.errors import NASError
 from lightning_nas.ranking import TabularBenchmark
 from lightning_nas.search import (
@@ -38,15 +40,25 @@ ALGORITHMS: dict[str, Callable[[], SearchAlgorithm]] = {
     "nsga2": lambda: NSGA2(generations=200),
 }
 SPACES: dict[str, tuple[SearchSpace, str]] = {
-    "nasbench201": (NASBench201(), "nasbench201.csv"),
-    "macro": (NASBenchMacro(), "nasbench_macro.csv"),
+    "nasbench201": (NASBench201(), "nasbench201"),
+    "macro": (NASBenchMacro(), "nasbench-macro"),
 }
 
 
 def truth_of(space: str, folder: Path) -> dict[Architecture, float]:
     """CIFAR-10 accuracies of all paths."""
-    description, file = SPACES[space]
-    return TabularBenchmark.read(folder / file).truth(description, "cifar10")
+    description, name = SPACES[space]
+    file = next(
+        (
+            file
+            for file in (folder / f"{name}.csv", folder / f"{name.replace('-', '_')}.csv")
+            if file.is_file()
+        ),
+        None,
+    )
+    if file is None:
+        raise NASError(f"--tables {folder} has no {name}.csv: lightning-nas fetch-benchmark {name} writes it")
+    return TabularBenchmark.read(file).truth(description, "cifar10")
 
 
 def threshold(truth: Mapping[Architecture, float]) -> float:
@@ -75,21 +87,32 @@ def main() -> None:
     arguments.add_argument(
         "--tables",
         type=Path,
-        default=Path(known) / "benchmarks" if known else None,
-        help="folder of nasbench201.csv and nasbench_macro.csv, as fetch-benchmark writes them",
+        default=(Path(known) if known else default_cache_dir()) / "benchmarks",
+        help="folder of nasbench201.csv and nasbench-macro.csv; otherwise the one that fetch-benchmark writes into",
     )
     given = arguments.parse_args()
-    if given.tables is None:
-        raise NASError("--tables is not given: the folder of nasbench201.csv and nasbench_macro.csv")
     figures: list[Figure] = []
     for space, (description, _) in SPACES.items():
         truth = truth_of(space, given.tables)
+        found: dict[str, list[int]] = {}
         for name, make in ALGORITHMS.items():
             seeds = range(1 if name == "exhaustive" else 4 if given.quick else SEEDS)
             counts = [evaluations(make(), description, truth, seed) for seed in seeds]
+            found[name] = counts
             figures.append(Figure(f"{space}.{name}.median_evaluations", counts, "paths"))
             figures.append(Figure(f"{space}.{name}.worst_evaluations", [max(counts)], "paths"))
-    report(figures, given.json)
+        # Seeds are not rounds: those of one algorithm have nothing in common with those of another.
+        figures += [
+            relative(
+                f"{space}: paths until one of the best is scored, {name} / random",
+                [median(counts)],
+                [median(found["random"])],
+                "paths",
+            )
+            for name, counts in found.items()
+            if name not in ("exhaustive", "random")
+        ]
+    report(figures, given)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import Figure, arguments, ratios, report, seconds
+from benchmarks.measure import Figure, arguments, report, seconds, speedup
 from lightning_nas import spaces
 from lightning_nas.spaces import Cost, Path, SearchSpace
 
@@ -59,12 +59,15 @@ def measure(name: str, rounds: int) -> list[Figure]:
         key: [1e6 * value / (1 if key == "counted" else PER_ROUND) for value in taken[key]] for key in taken
     }
     figures = [Figure(f"{name}.{key}", values, "µs") for key, values in per_path.items() if key != "counted"]
-    return [*figures, Figure(f"{name}.cost_speedup", ratios(per_path["counted"], per_path["cost"]), "x")]
+    return [
+        *figures,
+        speedup(f"{name}: cost of a path, counted / added up", per_path["cost"], per_path["counted"], "µs"),
+    ]
 
 
 def main() -> None:
     options = arguments(__doc__)
-    report([figure for name in NAMES for figure in measure(name, 3 if options.quick else 15)], options.json)
+    report([figure for name in NAMES for figure in measure(name, 3 if options.quick else 15)], options)
 
 
 if __name__ == "__main__":

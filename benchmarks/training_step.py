@@ -27,7 +27,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from benchmarks.measure import Figure, parser, ratios, report
+from benchmarks.measure import Figure, parser, ratios, relative, report, speedup
 from lightning_nas.data import Batch
 from lightning_nas.module import SupernetModule
 from lightning_nas.samplers import PathSampler, UniformSampler
@@ -214,7 +214,7 @@ def step_figures(name: str, alternation: Alternation) -> list[Figure]:
         )
     )
     figures = [
-        Figure(f"{name}: Trainer / bare loop", ratios(ours, bare), "x"),
+        relative(f"{name}: Trainer / bare loop", ours, bare, "ms"),
         Figure(f"{name}: step in the Trainer", ours, "ms"),
         Figure(f"{name}: step in the bare loop", bare, "ms"),
     ]
@@ -225,7 +225,7 @@ def step_figures(name: str, alternation: Alternation) -> list[Figure]:
     if nni:
         figures += [
             Figure(f"{name}: NNI / bare loop with its supernet", ratios(nni, bare_nni), "x"),
-            Figure(f"{name}: NNI / Trainer", ratios(nni, ours), "x"),
+            speedup(f"{name}: NNI / Trainer", ours, nni, "ms"),
             Figure(f"{name}: step in NNI", nni, "ms"),
         ]
     return figures
@@ -285,7 +285,7 @@ def saved_megabytes(setting: Setting, paths: int) -> float:
 def memory_figures(setting: Setting) -> list[Figure]:
     one, three = saved_megabytes(setting, 1), saved_megabytes(setting, 3)
     return [
-        Figure(f"{setting.name}: memory for backward, 3 paths / 1 path", [three / one], "x"),
+        relative(f"{setting.name}: memory for backward, 3 paths / 1 path", [three], [one], "MB"),
         Figure(f"{setting.name}: memory for backward, 1 path", [one], "MB"),
     ]
 
@@ -320,7 +320,7 @@ def main() -> None:
     ]
     pooling = [setting for setting in settings if isinstance(setting.space, Pooling)]
     figures += [figure for setting in pooling for figure in memory_figures(setting)]
-    report(figures, options.json)
+    report(figures, options)
 
 
 if __name__ == "__main__":

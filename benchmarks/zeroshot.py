@@ -3,14 +3,13 @@
 Networks are built before the clock runs. Parameters and multiply-adds of all 15,625 paths are added up for comparison.
 """
 
-import resource
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.measure import Figure, arguments, ratios, report, seconds
+from benchmarks.measure import Figure, arguments, peak_megabytes, relative, report, seconds
 from lightning_nas.spaces import NASBench201
 from lightning_nas.zeroshot import (
     NTK,
@@ -66,19 +65,19 @@ def measure(quick: bool) -> list[Figure]:
             },
             rounds,
         )
-        speeds = [number / value for value in taken["estimate"]]
+        milliseconds = {side: [1e3 * value / number for value in values] for side, values in taken.items()}
+        speeds = [1e3 / value for value in milliseconds["estimate"]]
         figures.append(Figure(f"{estimator.title}.paths_per_s", speeds, "paths/s"))
         name = f"{estimator.title} / forward and backward"
-        figures.append(Figure(name, ratios(taken["estimate"], taken["step"]), "x"))
+        figures.append(relative(name, milliseconds["estimate"], milliseconds["step"], "ms"))
     added_up = seconds({"all": partial(costs, space)}, rounds)["all"]
     figures.append(Figure("params_and_macs.all_paths_s", added_up, "s"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return [*figures, Figure("peak_memory_of_this_process", [peak], "MB")]
+    return [*figures, Figure("peak_memory_of_this_process", [peak_megabytes()], "MB")]
 
 
 def main() -> None:
     options = arguments(__doc__)
-    report(measure(options.quick), options.json)
+    report(measure(options.quick), options)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,16 @@ class SupernetModule(LightningModule):
         self.losses: list[Tensor] = []
         self._set_aside: list[tuple[nn.Parameter, Tensor]] = []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute.
+
+        Lightning notes here which hook runs, fifty times in a step. That is no weight, and need not be compared with them.
+        """
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def trained_paths(self) -> tuple[Path, ...]:
         """Those of ``paths`` that have a weight."""
