@@ -1,30 +1,49 @@
 """Plans of examples: files that say what is run."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import yaml
 
 from lightning_nas.errors import NASError
 
-Plan = TypeVar("Plan")
+Config = dict[str, Any]
+"""What is added to a configuration of the command line."""
+
+Setting = dict[str, Any]
+"""Values of some keys of the command line."""
 
 
-def read_plan(file: Path, build: Callable[[dict[str, Any]], Plan]) -> Plan:
-    """The plan of a file.
+@dataclass
+class PlanFile:
+    """What every plan says; each example adds its own keys.
 
-    Args:
-        file: YAML, with the keys of the plan.
-        build: Makes the plan of what the file holds.
-
-    Raises:
-        NASError: There is no such file, or a key is missing or unknown.
+    Attributes:
+        title: Of the table.
+        training: The common configuration of what trains.
+        seeds: The seeds that everything is run with.
     """
-    if not file.is_file():
-        raise NASError(f"plan is {file}: there is no such file")
-    content = yaml.safe_load(file.read_text())
-    try:
-        return build(content)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise NASError(f"plan is {file}, which has not the keys of a plan: {error}") from error
+
+    title: str
+    training: Config
+    seeds: list[int]
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """The plan of a YAML file.
+
+        Raises:
+            NASError: There is no such file, or a key is missing or unknown.
+        """
+        if not file.is_file():
+            raise NASError(f"plan is {file}: there is no such file")
+        try:
+            return cls.of(yaml.safe_load(file.read_text()))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise NASError(f"plan is {file}, which has not the keys of a plan: {error}") from error
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Self:
+        """The plan with the keys of a file."""
+        return cls(**content)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.comparison.plan import Plan, Setting
+from examples.comparison.plan import Plan
 from examples.comparison.runs import Result, Run, train_all
+from examples.plan_file import Setting
 
 Results = dict[int, Result]  # by seed
 

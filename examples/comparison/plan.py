@@ -2,13 +2,11 @@
 
 import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from examples.plan_file import read_plan
+from examples.plan_file import Config, PlanFile, Setting
 from lightning_nas.errors import NASError
 
-Setting = dict[str, Any]
 Complexity = Literal["params", "macs"]
 
 
@@ -22,7 +20,7 @@ class Method:
         grid: Settings to choose from: the values of some keys of the command line.
     """
 
-    config: dict[str, Any]
+    config: Config
     paths: int = 1
     grid: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -34,42 +32,28 @@ class Method:
 
 
 @dataclass
-class Plan:
-    """What is compared, and how: a file in configs/compare.
+class Plan(PlanFile):
+    """What ``lightning-nas fit`` trains to be compared, and how: a file in configs/compare.
 
     Attributes:
-        title: Of the table.
-        training: The common configuration of ``lightning-nas fit``.
         methods: The methods by name.
         images: The budget of a run, in images that go forward and backward through a path.
-        seeds: The seeds that are reported.
         choice_seed: The seed on which settings are chosen.
         baseline: The method with which all others are compared, seed by seed.
         complexity: What the complexity bias is about.
     """
 
-    title: str
-    training: dict[str, Any]
     methods: dict[str, Method]
     images: int
-    seeds: list[int]
     choice_seed: int = 0
     baseline: str = "uniform"
     complexity: Complexity = "params"
 
     @classmethod
-    def read(cls, file: Path) -> "Plan":
-        """The plan of a file.
-
-        Raises:
-            NASError: There is no such file, or a key is missing or unknown.
-        """
-
-        def build(content: dict[str, Any]) -> "Plan":
-            methods = {name: Method(**method) for name, method in content.pop("methods").items()}
-            return cls(methods=methods, **content)
-
-        return read_plan(file, build)
+    def of(cls, content: dict[str, Any]) -> Self:
+        """The plan with the keys of a file."""
+        methods = {name: Method(**method) for name, method in content.pop("methods").items()}
+        return cls(methods=methods, **content)
 
     def __post_init__(self) -> None:
         """Refuses what could not be compared.

@@ -18,9 +18,10 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from examples.comparison.plan import Complexity, Setting, said
+from examples.comparison.plan import Complexity, said
 from examples.comparison.tables import number
 from examples.demo import column, silence
+from examples.plan_file import Setting
 from lightning_nas import checkpoint
 from lightning_nas.callbacks.sampling_statistics import effective_sample_size
 from lightning_nas.cli import main as lightning_nas

@@ -6,10 +6,10 @@ from typing import Final
 
 import yaml
 
-from examples.comparison.plan import Setting
 from examples.comparison.runs import Run, train_all
 from examples.demo import silence
-from examples.dissection.plan import Config, Plan
+from examples.dissection.plan import Plan
+from examples.plan_file import Config, Setting
 from lightning_nas.cli import main as lightning_nas
 
 COMPLEXITY: Final = "params"

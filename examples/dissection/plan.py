@@ -1,23 +1,16 @@
 """What a dissection of one-shot scores consists of."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from examples.comparison.plan import Setting
-from examples.plan_file import read_plan
+from examples.plan_file import Config, PlanFile, Setting
 from lightning_nas.errors import NASError
-
-Config = dict[str, Any]
 
 
 @dataclass
-class Plan:
-    """What is trained and asked: a file in configs/dissect.
+class Plan(PlanFile):
+    """What ``lightning-nas fit`` trains, on images of batch_size, and what is asked: a file in configs/dissect.
 
     Attributes:
-        title: Of the table.
-        training: The common configuration of ``lightning-nas fit``; its data are images of batch_size.
         base: What the supernet that all others are compared with adds to it.
         models: Other supernets by name: the values of some keys of the command line.
         other_data: Other data by name, as configuration.
@@ -25,11 +18,8 @@ class Plan:
         keep: One-shot pruning: percentages of the scored paths, the last one 100.
         continued_images: How long the best paths are trained on.
         drop: Operation pruning: how many operations.
-        seeds: Trainings of every kind.
     """
 
-    title: str
-    training: Config
     base: Config
     models: dict[str, Setting]
     other_data: dict[str, Config]
@@ -37,16 +27,6 @@ class Plan:
     keep: list[float]
     continued_images: int
     drop: int
-    seeds: list[int]
-
-    @classmethod
-    def read(cls, file: Path) -> "Plan":
-        """The plan of a file.
-
-        Raises:
-            NASError: There is no such file, or a key is missing or unknown.
-        """
-        return read_plan(file, lambda content: cls(**content))
 
     def __post_init__(self) -> None:
         """Refuses what could not be compared.

@@ -1,49 +1,30 @@
 """What a grid of splits and algorithms consists of."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from examples.plan_file import read_plan
+from examples.plan_file import Config, PlanFile
 from lightning_nas.errors import NASError
-
-Config = dict[str, Any]
 
 NONE = "none"
 RESTARTS = "restarts"
 
 
 @dataclass
-class Plan:
-    """What is split and searched: a file in configs/fewshot.
+class Plan(PlanFile):
+    """What is split and searched, by ``lightning-nas split`` and ``learn``: a file in configs/fewshot.
 
     Attributes:
-        title: Of the table.
-        training: The common configuration of ``lightning-nas learn``.
         datasets: Data and column of the ground truth by name, as configuration.
         metrics: What the space is split by, by name, as values of ``--metric``. Beside them there are ``none``, a single search
             of the whole space, and ``restarts``, as many searches of it as there are leaves.
         algorithms: How an architecture is learnt, by name, as configuration.
         depth: Levels of a split; each divides in two.
-        seeds: Of weights, data order, noise and random splits.
     """
 
-    title: str
-    training: Config
     datasets: dict[str, Config]
     metrics: dict[str, Config]
     algorithms: dict[str, Config]
     depth: int
-    seeds: list[int]
-
-    @classmethod
-    def read(cls, file: Path) -> "Plan":
-        """The plan of a file.
-
-        Raises:
-            NASError: There is no such file, or a key is missing or unknown.
-        """
-        return read_plan(file, lambda content: cls(**content))
 
     def __post_init__(self) -> None:
         """Refuses names that mean something else.

@@ -14,7 +14,8 @@ import yaml
 from tqdm import tqdm
 
 from examples.demo import silence
-from examples.splitting.plan import NONE, RESTARTS, Config, Plan
+from examples.plan_file import Config
+from examples.splitting.plan import NONE, RESTARTS, Plan
 from lightning_nas.cli import main as lightning_nas
 from lightning_nas.errors import NASError
 from lightning_nas.fewshot import TREE

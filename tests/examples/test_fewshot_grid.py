@@ -11,7 +11,8 @@ import yaml
 from rich.console import Console
 
 from examples import fewshot_grid
-from examples.splitting.plan import Config, Plan
+from examples.plan_file import Config
+from examples.splitting.plan import Plan
 from examples.splitting.report import best, chosen, report
 from examples.splitting.searches import Cell, Found, Grid
 from lightning_nas.cli import main as lightning_nas
@@ -146,7 +147,7 @@ def test_the_published_plan_has_11_splits_4_algorithms_and_3_datasets() -> None:
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="metrics has none, which searches the whole space"):
-        Plan("", {}, {}, {"none": {}}, {}, 1, [0])
+        Plan("", {}, [0], {}, {"none": {}}, {}, 1)
     with pytest.raises(SystemExit, match="datasets has mnist: valid are digits"):
         fewshot_grid.main(["--quick", "--benchmark", "table.csv", "--datasets", "[mnist]"])
     with pytest.raises(SystemExit, match="roots has mnist: valid are digits"):
