@@ -83,19 +83,19 @@ class Limits:
         """
         windows = {"params": (self.min_params, self.max_params), "macs": (self.min_macs, self.max_macs)}
         return [
-            Constraint(
-                name,
-                partial(_cost, space, name),
-                -math.inf if low is None else low,
-                math.inf if high is None else high,
-            )
-            for name, (low, high) in windows.items()
-            if low is not None or high is not None
+            Constraint(name, partial(_cost, space, name), *_edges(*window))
+            for name, window in windows.items()
+            if window != (None, None)
         ]
 
 
 def _cost(space: SearchSpace, name: str, path: Path) -> float:
     return float(getattr(space.cost(path), name))
+
+
+def _edges(low: float | None, high: float | None) -> tuple[float, float]:
+    """The window between two limits; a side without one is open."""
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class Latency:
         Raises:
             NASError: The window is empty.
         """
-        low = -math.inf if self.min is None else self.min
-        high = math.inf if self.max is None else self.max
-        return Constraint("latency", table.predict, low, high, unit="ms", source=table.source)
+        return Constraint(
+            "latency", table.predict, *_edges(self.min, self.max), unit="ms", source=table.source
+        )
 
 
 @dataclass(frozen=True)
