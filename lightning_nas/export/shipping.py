@@ -1,7 +1,6 @@
 """From a network to files: written, read again, compared, measured and described."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from lightning_nas.export.exported import Exported
 from lightning_nas.export.folding import folded
 from lightning_nas.export.running import Run, difference, example, require_packages
 from lightning_nas.export.statistics import batch_norms
-from lightning_nas.files import written_whole
+from lightning_nas.files import require_writable, written_whole
 
 SECONDS = 0.5
 """For how long latency is measured."""
@@ -76,9 +75,7 @@ def require_possible(to: str, out: Path, fold_batch_norm: bool, overwrite: bool)
     for file in (out, *(beside(out, suffix) for suffix in (".json", ".md", ".png"))):
         if file.is_dir() or (file.exists() and not overwrite):
             raise NASError(f"{str(file)!r} exists: choose another --out, or replace files by --overwrite")
-    folder = next(folder for folder in out.absolute().parents if folder.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise NASError(f"out is {str(out)!r}, but {str(folder)!r} is no folder that can be written")
+    require_writable(out.parent, out)
 
 
 def ship(
