@@ -16,7 +16,7 @@ from lightning_nas.data import classes_of
 from lightning_nas.errors import NASError
 from lightning_nas.finite import require_finite_loss, require_finite_weights
 from lightning_nas.loggers import is_logged_step, log_metrics
-from lightning_nas.optim.schedule import Decay, Schedule, configure
+from lightning_nas.optim.schedule import Decay, Schedule, configure_like
 from lightning_nas.random import Stream, generator
 from lightning_nas.spaces import STANDALONE, Path, SearchSpace
 from lightning_nas.tricks import NO_TRICKS, AuxiliaryHead, DropPath, Tricks, mix, regularised
@@ -90,7 +90,7 @@ class StandaloneModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
-        return configure(self, self.optimizer, self.schedule, self.final_lr, self.decay, self.warmup_epochs)
+        return configure_like(self)(self)
 
     # ------------------------------------------------------------------------------------------- training
 

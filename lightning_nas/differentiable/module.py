@@ -23,7 +23,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.finite import require_finite_weights
 from lightning_nas.loggers import is_logged_step, log_metrics
 from lightning_nas.module import SupernetModule
-from lightning_nas.optim.schedule import configure
+from lightning_nas.optim.schedule import configure_like
 from lightning_nas.random import Stream, generator
 from lightning_nas.spaces import CellSupernet, Path
 
@@ -117,13 +117,7 @@ class DifferentiableModule(LightningModule):
         self.genotype_hits = MulticlassAccuracy(self.space.num_classes, average="micro")
         self.memory_format = model.memory_format
         self.label_smoothing = model.label_smoothing
-        self._weight_training: dict[str, Any] = {
-            "optimizer": model.optimizer,
-            "schedule": model.schedule,
-            "final_lr": model.final_lr,
-            "decay": model.decay,
-            "warmup_epochs": model.warmup_epochs,
-        }
+        self._configure = configure_like(model)
         self._batches: list[Batch] = []
         self._draws = 0
         self._losses: dict[str, Tensor] = {}
@@ -149,7 +143,7 @@ class DifferentiableModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer of the weights with its schedule, and that of the alphas."""
-        weights = configure(self, **self._weight_training, trained=self.supernet)
+        weights = self._configure(self, trained=self.supernet)
         return [weights, {"optimizer": self.alpha_settings.build(self.alphas.vectors)}]
 
     @property

@@ -1,6 +1,6 @@
 """A supernet that runs all its operations at once, which is how a part of a space is looked at as one network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightning_nas.errors import NASError
 from lightning_nas.module import SupernetModule
-from lightning_nas.optim.schedule import configure
+from lightning_nas.optim.schedule import configure_like
 from lightning_nas.spaces import CellSupernet, Supernet
 from lightning_nas.spaces.base import Choices
 
@@ -63,18 +63,11 @@ class MixtureModule(LightningModule):
         super().__init__()
         self.mixture = Mixture(module.supernet, module.space.choices)
         self.label_smoothing = module.label_smoothing
-        self._configured: Callable[[], dict[str, Any]] = lambda: configure(
-            self,
-            module.optimizer,
-            module.schedule,
-            module.final_lr,
-            module.decay,
-            module.warmup_epochs,
-        )
+        self._configure = configure_like(module)
 
     def configure_optimizers(self) -> Any:
         """Those of the supernet."""
-        return self._configured()
+        return self._configure(self)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The cross-entropy of the mixture."""

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import OptimizerCallable
@@ -64,6 +65,28 @@ def configure(
         _annealed(SHAPES[schedule], length, final_lr / group["lr"], warmup) for group in built.param_groups
     ]
     return {"optimizer": built, "lr_scheduler": {"scheduler": LambdaLR(built, factors), "interval": interval}}
+
+
+class Configured(Protocol):
+    """A module that says how weights are trained, as the command line does under ``model``; see ``configure``."""
+
+    optimizer: OptimizerCallable
+    schedule: Schedule
+    final_lr: float
+    decay: Decay
+    warmup_epochs: int
+
+
+def configure_like(model: Configured) -> Callable[..., dict[str, Any]]:
+    """``configure`` with the settings of ``model``: of a module, and ``trained`` where that is a part of it."""
+    return partial(
+        configure,
+        optimizer=model.optimizer,
+        schedule=model.schedule,
+        final_lr=model.final_lr,
+        decay=model.decay,
+        warmup_epochs=model.warmup_epochs,
+    )
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
