@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-import torch
 from lightning import Trainer
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -20,6 +19,7 @@ from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.files import written_whole
 from lightning_nas.loggers import UNHEARD, quiet
 from lightning_nas.module import SupernetModule
+from lightning_nas.random import torch_seeded
 from lightning_nas.ranking import TableRow, write_table
 from lightning_nas.spaces import Path as Architecture
 from lightning_nas.threads import one_thread
@@ -110,8 +110,7 @@ def train(module: SupernetModule, data: ImageDataModule, flags: dict[str, Any], 
     """
     started = time.perf_counter()
     seed = network_seed(module.space, network.path, network.seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch_seeded(seed):
         standalone = module.standalone(network.path)
     own = UNHEARD | {"enable_progress_bar": False, "limit_val_batches": 0}
     own_data = data.with_seed(seed)

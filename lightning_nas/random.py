@@ -5,9 +5,12 @@ each other, a resumed run continues exactly, and nothing touches the global stre
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
+import torch
 
 
 class Stream(IntEnum):
@@ -53,6 +56,26 @@ def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
     """
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(int(stream), *counters))
     return np.random.Generator(np.random.Philox(sequence))
+
+
+@contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Lets torch draw from ``seed`` on the CPU, for what takes no generator, such as the initial weights of layers.
+
+    Its global streams are afterwards as they were before.
+
+    Args:
+        seed: From 0 to less than 2^63.
+
+    Example:
+        >>> with torch_seeded(3):
+        ...     a = torch.rand(2)
+        >>> bool((a == torch.rand(2, generator=torch.Generator().manual_seed(3))).all())
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def resolve_seed(seed: int | None) -> int:

@@ -19,6 +19,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation import select_paths
 from lightning_nas.files import written_whole
 from lightning_nas.module import SupernetModule
+from lightning_nas.random import torch_seeded
 from lightning_nas.spaces import Path as Architecture
 from lightning_nas.standalone import StandaloneModule
 from lightning_nas.tricks import Tricks
@@ -78,8 +79,7 @@ class Retraining:
 
     def _network(self, path: Architecture) -> StandaloneModule:
         # The seed of the same network of a ground truth.
-        with torch.random.fork_rng():
-            torch.manual_seed(network_seed(self.module.space, path, self.seed))
+        with torch_seeded(network_seed(self.module.space, path, self.seed)):
             network = self.module.standalone(path, self.tricks, self.seed)
         if self.inherit is not None:
             fresh = inherit(network.network, self.inherit, self.module, path)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import CutMix, MixUp
 
 from lightning_nas.errors import NASError
+from lightning_nas.random import torch_seeded
 from lightning_nas.spaces import RegularisedNetwork
 
 
@@ -86,9 +87,7 @@ def mix(
     """
     kinds = [(kind, alpha) for kind, alpha in ((MixUp, tricks.mixup), (CutMix, tricks.cutmix)) if alpha]
     kind, alpha = kinds[rng.integers(len(kinds))]
-    # They draw from torch's global stream, which is as it was afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(rng.integers(2**63)))
+    with torch_seeded(int(rng.integers(2**63))):
         mixed, targets = kind(alpha=alpha, num_classes=num_classes)(images, labels)
     return mixed, targets
 

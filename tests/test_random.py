@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from lightning_nas.random import Stream, generator, resolve_seed
+from lightning_nas.random import Stream, generator, resolve_seed, torch_seeded
 
 
 def test_known_values_never_change() -> None:
@@ -30,8 +31,21 @@ def test_counters_are_not_run_together() -> None:
 def test_global_streams_are_left_alone() -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     generator(0, Stream.PATH, 0).random(100)
+    with torch_seeded(1):
+        torch.rand(100)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+
+
+def test_torch_draws_from_a_seed() -> None:
+    torch.rand(1)
+    with torch_seeded(5):
+        drawn = nn.Linear(3, 2).weight
+    assert torch.equal(drawn, nn.init.kaiming_uniform_(torch.empty(2, 3), 5**0.5, generator=seeded(5)))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_streams_are_never_renumbered() -> None:

@@ -66,11 +66,11 @@ def _single_precision_synflow(network: Mixture, subject: Subject) -> float:
     """Synaptic flow of weights drawn as in the released code, with batch-norm; NaN or infinite where it overflows."""
     [(images, _)] = subject.batches(1, 1)
     positive = copy.deepcopy(network).eval()
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
+    drawn = torch.Generator(images.device).manual_seed(0)
+    with torch.no_grad():
         for module in positive.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=drawn)
         for tensor in positive.parameters():
             tensor.abs_()
     weights = scored_weights(positive)

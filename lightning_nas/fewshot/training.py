@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -14,7 +13,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.fewshot.folder import Leaves
 from lightning_nas.fewshot.selection import Halving, last_scores
 from lightning_nas.module import SupernetModule
-from lightning_nas.random import Stream, generator
+from lightning_nas.random import Stream, generator, torch_seeded
 
 MakeTrainer = Callable[[Path, Sequence[Callback]], Trainer]
 """Makes the trainer of one leaf from its run directory and the callbacks that it needs."""
@@ -48,8 +47,7 @@ class FewShot:
         Raises:
             NASError: The checkpoint holds no supernet of the space with the same batch-norm.
         """
-        with torch.random.fork_rng():
-            torch.manual_seed(int(generator(self.seed, Stream.LEAF, leaf).integers(2**31)))
+        with torch_seeded(int(generator(self.seed, Stream.LEAF, leaf).integers(2**31))):
             module = self.module.of_part(self.leaves.parts[leaf])
         if self.inherit is not None:
             checkpoint.load_weights(module.supernet, self.module.space, self.inherit)

@@ -21,6 +21,7 @@ from lightning_nas.architecture import network_seed
 from lightning_nas.checkpoint import digest, load_supernet
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PartialScores
+from lightning_nas.random import torch_seeded
 from lightning_nas.spaces import Path, SearchSpace, Supernet
 from lightning_nas.spaces.operations import STANDALONE, NormPolicy
 from lightning_nas.threads import one_thread
@@ -55,8 +56,7 @@ class Untrained:
 
     def network(self, path: Path, seed: int) -> nn.Module:
         """A network with initial weights, which are other ones for every path and seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(network_seed(self.space, path, seed))
+        with torch_seeded(network_seed(self.space, path, seed)):
             return self.space.build_standalone(path, norm=self.norm)
 
 

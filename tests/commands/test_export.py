@@ -206,9 +206,7 @@ def test_other_networks_and_files_are_refused(network: Path, tmp_path: Path) -> 
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     assert "was not written by lightning_nas" in refusal(tmp_path / "foreign.ckpt", tmp_path)
     assert "ends in .onnx" in refusal(network, tmp_path, to="onnx")
-    assert "where nothing can be written" in refusal(
-        network, tmp_path, name="alone/last.ckpt/m.safetensors"
-    )
+    assert "where nothing can be written" in refusal(network, tmp_path, name="alone/last.ckpt/m.safetensors")
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
