@@ -9,12 +9,12 @@ from unittest.mock import patch
 
 import short_runs
 import torch
+from distributed_runs import BARE, DENSITY, POOLING, UNIFORM, MakeSampler, data, train
 from gloo_workers import RANKS, rank, ranks
 from lightning import Callback, Trainer
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from lightning.pytorch.plugins.precision import MixedPrecision
 from space_checks import CONFIGS, small_space
-from test_distributed import BARE, DENSITY, POOLING, UNIFORM, MakeSampler, data, train
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import short_runs
 import torch
+from distributed_runs import BARE, POOLING, UNIFORM, train, train_case
 from gloo_workers import RANKS, GlooPair
 from rank_jobs import compare_every, count, timeout_of, train_other_weights, train_scaled
-from test_distributed import BARE, POOLING, UNIFORM, train, train_case
 
 from lightning_nas.callbacks import Ranking
 from lightning_nas.spaces import NormPolicy

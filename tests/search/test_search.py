@@ -1,4 +1,4 @@
-"""Searches with a supernet: scores, files, interruptions, ranks."""
+"""Searches with a supernet: scores, files, interruptions, the command line."""
 
 import csv
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import short_runs
 import torch
+from search_runs import SPACE, data, evolution, one_by_one, rows, search
 from toy_space import Toy
 
 from lightning_nas import checkpoint, plots
@@ -17,12 +18,9 @@ from lightning_nas.cli import main
 from lightning_nas.data import DigitsDataModule
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation import PathEvaluator
-from lightning_nas.module import SupernetModule
 from lightning_nas.plots import best_so_far
-from lightning_nas.samplers import UniformSampler
 from lightning_nas.search import (
     Boltzmann,
-    Evolution,
     Exhaustive,
     Limits,
     RandomSearch,
@@ -30,47 +28,9 @@ from lightning_nas.search import (
     Shifting,
     SupernetScorer,
 )
-from lightning_nas.search.transfer import head
-from lightning_nas.spaces import AutoFormer, NASBench201, NormPolicy, Pooling
+from lightning_nas.spaces import NormPolicy, Pooling
 
-SPACE = Toy(layers=4, width=4)
-SMALL: dict[str, Any] = {"population_size": 8, "num_parents": 3, "num_mutations": 4, "num_crossovers": 4}
 ROOT = Path(__file__).parents[2]
-
-
-def evolution(generations: int = 3) -> Evolution:
-    return Evolution(generations=generations, **SMALL)
-
-
-def data(**options: Any) -> DigitsDataModule:
-    return short_runs.digits(**{"val_size": 100, "eval_batch_size": 40, **options})
-
-
-def search(
-    root: Path, module: SupernetModule | None = None, *callbacks: Any, **options: Any
-) -> dict[str, Any]:
-    """What ``search.json`` says."""
-    trainer = short_runs.trainer(root, *callbacks)
-    trainer.search(module or short_runs.supernet_module(SPACE), data(), **{"seed": 0, **options})
-    found: dict[str, Any] = json.loads((root / "search" / "search.json").read_text())
-    return found
-
-
-def rows(root: Path) -> list[dict[str, str]]:
-    return short_runs.table(root / "search" / "search.csv")
-
-
-def one_by_one(module: SupernetModule, archs: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Accuracy and loss as the slowest evaluation gives them."""
-    loader, accuracies, losses = data().val_dataloader(), [], []
-    module.eval()
-    for arch in archs:
-        with torch.no_grad():
-            outputs = [(module(x, module.space.decode(arch)), y) for x, y in loader]
-        logits, labels = torch.cat([o for o, _ in outputs]), torch.cat([y for _, y in outputs])
-        accuracies.append(100 * (logits.argmax(1) == labels).double().mean().item())
-        losses.append(torch.nn.functional.cross_entropy(logits, labels).item())
-    return accuracies, losses
 
 
 @pytest.mark.parametrize("score", ["accuracy", "loss"])
@@ -191,77 +151,6 @@ def interrupted(prepare: Callable[..., None], question: int) -> Callable[..., No
     return wrapped
 
 
-def test_shifting_trains_a_copy_as_sgd_would(tmp_path: Path) -> None:
-    """The first path of the search, against a loop written here."""
-    module, again = short_runs.supernet_module(SPACE), short_runs.supernet_module(SPACE)
-    shifting = Shifting(steps=3, lr=0.1, momentum=0.9, weight_decay=0.01, label_smoothing=0.1)
-    found = search(tmp_path, module, algorithm=RandomSearch(1), shifting=shifting)
-    path = again.space.decode(found["best"]["arch"])
-    decayed = {name for name, p in again.named_parameters() if p.ndim > 1}
-    velocity: dict[str, torch.Tensor] = {}
-    for (images, labels, _), _ in zip(data().train_dataloader(), range(3), strict=False):
-        again.zero_grad()
-        torch.nn.functional.cross_entropy(again(images, path), labels, label_smoothing=0.1).backward()
-        with torch.no_grad():
-            for name, p in again.named_parameters():
-                if p.grad is not None:
-                    gradient = p.grad + 0.01 * p * (name in decayed)
-                    velocity[name] = gradient if name not in velocity else 0.9 * velocity[name] + gradient
-                    p.sub_(0.1 * velocity[name])
-    for name, p in module.named_parameters():
-        torch.testing.assert_close(p, again.get_parameter(name), rtol=1e-5, atol=1e-7)
-
-
-def test_shifting_by_generation_takes_one_step_of_the_mean_loss(tmp_path: Path) -> None:
-    module, again = short_runs.supernet_module(SPACE), short_runs.supernet_module(SPACE)
-    shifting = Shifting(steps=1, lr=0.1, momentum=0.0, weight_decay=0.0, label_smoothing=0.0, accumulate=True)
-    search(tmp_path, module, algorithm=RandomSearch(4), shifting=shifting)
-    paths = [again.space.decode(row["arch"]) for row in rows(tmp_path)]
-    for (images, labels, _), path in zip(data().train_dataloader(), paths, strict=True):
-        (torch.nn.functional.cross_entropy(again(images, path), labels) / 4).backward()
-    with torch.no_grad():
-        for p in again.parameters():
-            p.sub_(0.1 * (torch.zeros_like(p) if p.grad is None else p.grad))
-    for name, p in module.named_parameters():
-        torch.testing.assert_close(p, again.get_parameter(name), rtol=1e-5, atol=1e-7)
-
-
-def test_the_best_are_scored_anew_with_the_final_weights(tmp_path: Path) -> None:
-    module = short_runs.supernet_module(SPACE)
-    found = search(tmp_path, module, algorithm=evolution(), shifting=Shifting(steps=2, lr=0.1))
-    archs = [row["arch"] for row in found["top"]]
-    accuracies, _ = one_by_one(module, archs)
-    assert [row["score"] for row in found["top"]] == pytest.approx(accuracies)
-    during = {row["arch"]: float(row["score"]) for row in rows(tmp_path)}
-    assert [during[arch] for arch in archs] != accuracies
-
-
-def test_shifting_refuses_what_it_cannot_train(tmp_path: Path) -> None:
-    with pytest.raises(NASError, match="use Evolution"):
-        search(tmp_path, algorithm=Boltzmann(), shifting=Shifting())
-    with pytest.raises(NASError, match="only shifting trains it"):
-        search(tmp_path, transfer=True)
-    wrong: list[dict[str, Any]] = [
-        {"steps": 0},
-        {"lr": 0.0},
-        {"momentum": -0.1},
-        {"weight_decay": -1.0},
-        {"label_smoothing": 1.0},
-    ]
-    for options in wrong:
-        with pytest.raises(NASError, match=f"shifting.{next(iter(options))}"):
-            Shifting(**options)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two epochs."""
-    root = tmp_path_factory.mktemp("trained")
-    trainer = short_runs.trainer(root, UniformSampler(seed=0), Ranking(), max_epochs=2, limit_val_batches=0)
-    trainer.fit(short_runs.supernet_module(SPACE), datamodule=data())
-    return root
-
-
 def test_the_checkpoint_is_searched_and_left_alone(trained: Path, tmp_path: Path) -> None:
     before = (trained / "last.ckpt").read_bytes()
     options: dict[str, Any] = {"algorithm": evolution(), "ckpt_path": str(trained / "last.ckpt")}
@@ -276,61 +165,6 @@ def test_the_checkpoint_is_searched_and_left_alone(trained: Path, tmp_path: Path
         with torch.no_grad():
             evaluator.update(images, labels, number)
     assert evaluator.scores().accuracy.tolist() == [float(row["score"]) for row in rows(tmp_path / "plain")]
-
-
-def test_a_supernet_is_transferred_but_for_its_classifier(trained: Path, tmp_path: Path) -> None:
-    module = short_runs.supernet_module(SPACE)
-    fresh = {name: value.clone() for name, value in module.supernet.state_dict().items()}
-    options: dict[str, Any] = {
-        "ckpt_path": str(trained / "last.ckpt"),
-        "transfer": True,
-        "algorithm": RandomSearch(1),
-    }
-    search(tmp_path, module, **options, shifting=Shifting(steps=1, lr=1e-30, weight_decay=0.0))
-    learned = checkpoint.load_supernet(trained / "last.ckpt").state_dict()
-    for name, value in module.supernet.state_dict().items():
-        assert torch.equal(value, (fresh if name.startswith("head.") else learned)[name]), name
-    with pytest.raises(NASError, match="only the number of classes"):
-        search(tmp_path, short_runs.supernet_module(Toy(layers=5)), **options, shifting=Shifting())
-    with pytest.raises(NASError, match="needs the checkpoint"):
-        search(tmp_path, transfer=True, shifting=Shifting())
-
-
-def test_a_supernet_of_other_classes_and_sizes_is_transferred(tmp_path: Path) -> None:
-    """Cells do not ask how large images are, so that only the classifier differs."""
-    small, large = (
-        NASBench201(channels=2, cells=1, num_classes=5, image_size=12),
-        NASBench201(channels=2, cells=1),
-    )
-    trained = SupernetModule(small, in_channels=1)
-    saved: dict[str, Any] = {"state_dict": trained.state_dict()}
-    checkpoint.describe(saved, trained.space, trained.supernet.norm, classes=None)
-    torch.save(saved, tmp_path / "other.ckpt")
-    module = short_runs.supernet_module(large)
-    shifting = Shifting(steps=1, lr=1e-30, weight_decay=0.0)
-    options: dict[str, Any] = {
-        "ckpt_path": str(tmp_path / "other.ckpt"),
-        "transfer": True,
-        "shifting": shifting,
-    }
-    found = search(tmp_path, module, algorithm=RandomSearch(2), **options)
-    assert found["evaluations"] == 2
-    fresh = head(module.space)
-    for name, value in module.supernet.state_dict().items():
-        assert (name in fresh) or torch.equal(value, trained.supernet.state_dict()[name]), name
-
-
-@pytest.mark.parametrize(
-    ("space", "names"),
-    [
-        (NASBench201(channels=2, cells=1), {"layers.6.4.weight", "layers.6.4.bias"}),
-        (AutoFormer(), {"head.classifier.weight", "head.classifier.bias"}),
-        (SPACE, {"head.weight", "head.bias"}),
-    ],
-    ids=["nb201", "autoformer", "toy"],
-)
-def test_the_classifier_is_what_depends_on_the_classes(space: Any, names: set[str]) -> None:
-    assert head(space) == names
 
 
 def test_results_of_another_search_are_not_replaced(tmp_path: Path) -> None:
@@ -373,9 +207,6 @@ def test_impossible_limits_and_folders_are_refused_before_anything_is_read(
         short_runs.trainer(tmp_path, limit_val_batches=0).search(short_runs.supernet_module(SPACE), data())
     with pytest.raises(NASError, match="100000 can be looked at"):
         search(tmp_path, short_runs.supernet_module(Toy(layers=12)), algorithm=Exhaustive())
-
-
-# ------------------------------------------------------------------------------------------ command line
 
 
 @pytest.mark.slow
