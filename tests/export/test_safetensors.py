@@ -56,14 +56,6 @@ def test_it_is_read_in_a_fresh_process(file: Path) -> None:
     torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), expected)
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, lightning_nas; assert 'torch' not in sys.modules; print(lightning_nas.__version__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == lightning_nas.__version__
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        lightning_nas.nothing  # noqa: B018
-
-
 def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(NASError, match=r"'nothing\.safetensors' is to be loaded, but there is no such file"):
         load_exported("nothing.safetensors")
