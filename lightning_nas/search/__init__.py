@@ -8,7 +8,7 @@ from lightning_nas.search.evolution import Evolution
 from lightning_nas.search.exhaustive import Exhaustive
 from lightning_nas.search.nsga2 import NSGA2
 from lightning_nas.search.random_search import RandomSearch
-from lightning_nas.search.runner import Evaluation, Scorer, TableScorer, run
+from lightning_nas.search.runner import Evaluation, Scorer, run
 from lightning_nas.search.scoring import SupernetScorer
 from lightning_nas.search.search import Search
 from lightning_nas.search.shifting import Shifting, ShiftingScorer
@@ -31,6 +31,5 @@ __all__ = [
     "Shifting",
     "ShiftingScorer",
     "SupernetScorer",
-    "TableScorer",
     "run",
 ]

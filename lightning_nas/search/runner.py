@@ -49,28 +49,6 @@ class Scorer(Protocol):
         """Goes on from such a state."""
 
 
-class TableScorer:
-    """Scores that are known beforehand, such as ground truth.
-
-    Args:
-        scores: By path.
-    """
-
-    def __init__(self, scores: dict[Path, float]) -> None:
-        self._scores = scores
-
-    def score(self, paths: Sequence[Path], batch: int | None) -> list[float]:
-        """The known scores."""
-        return [self._scores[path] for path in paths]
-
-    def state(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-
 def run(
     algorithm: SearchAlgorithm,
     scorer: Scorer,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ from lightning_nas.search import (
     Limits,
     RandomSearch,
     SearchAlgorithm,
-    TableScorer,
     run,
 )
 from lightning_nas.search.boltzmann import softmax
@@ -44,6 +44,22 @@ def score_of(space: SearchSpace, path: Architecture) -> float:
     """A made-up accuracy, in which good choices are good everywhere, with a ruggedness of its own."""
     rugged = np.random.default_rng([abs(hash(path)) % 2**32]).random()
     return 100 * (sum(path) / sum(n - 1 for n in space.num_choices)) ** 2 * 0.9 + 10 * rugged
+
+
+class TableScorer:
+    """Scores that are known beforehand, by path."""
+
+    def __init__(self, scores: dict[Architecture, float]) -> None:
+        self._scores = scores
+
+    def score(self, paths: Sequence[Architecture], batch: int | None) -> list[float]:
+        return [self._scores[path] for path in paths]
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
 
 
 class Scored(dict[Architecture, float]):
