@@ -51,14 +51,9 @@ def network(axes: Axes, x: float, y: float, shown: str) -> None:
         axes.plot(xs, ys, color=ACCENT, linewidth=1.6, zorder=1)
 
 
-def arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str, bend: float = 0.0
-) -> None:
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str) -> None:
     """An arrow with a word above its middle."""
-    style = f"arc3,rad={bend}"
-    axes.add_patch(
-        FancyArrowPatch(start, end, connectionstyle=style, arrowstyle="-|>", mutation_scale=13, color=INK)
-    )
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=INK))
     axes.text(
         (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.14, text, ha="center", fontsize=8.5, color=INK
     )

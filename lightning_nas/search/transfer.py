@@ -46,7 +46,7 @@ def head(space: SearchSpace) -> set[str]:
     """Names of the weights of a supernet that depend on the number of classes: those of its classifier."""
     with torch.device("meta"):
         one, other = (
-            space.build_supernet(num_classes=classes).state_dict()
+            space.adapt(num_classes=classes).build_supernet().state_dict()
             for classes in (space.num_classes, space.num_classes + 1)
         )
     return {name for name in one if one[name].shape != other[name].shape}

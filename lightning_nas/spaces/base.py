@@ -323,31 +323,18 @@ class SearchSpace(ABC):
         given = {key: value for key, value in changes.items() if value is not None}
         return cast(Self, dataclasses.replace(cast(Any, self), **given))
 
-    def build_supernet(
-        self,
-        num_classes: int | None = None,
-        in_channels: int | None = None,
-        image_size: int | None = None,
-        norm: NormPolicy = SHARED,
-    ) -> "Supernet":
-        """The network that holds the shared weights of all paths, for other data where given."""
-        return self.adapt(num_classes, in_channels, image_size)._supernet(norm)
+    def build_supernet(self, norm: NormPolicy = SHARED) -> "Supernet":
+        """The network that holds the shared weights of all paths."""
+        return self._supernet(norm)
 
-    def build_standalone(
-        self,
-        path: Path,
-        num_classes: int | None = None,
-        in_channels: int | None = None,
-        image_size: int | None = None,
-        norm: NormPolicy = STANDALONE,
-    ) -> nn.Module:
-        """The network of one path alone, freshly initialised, for other data where given.
+    def build_standalone(self, path: Path, norm: NormPolicy = STANDALONE) -> nn.Module:
+        """The network of one path alone, freshly initialised.
 
         Raises:
             NASError: ``path`` does not belong to the space.
         """
         self.require(path)
-        return self.adapt(num_classes, in_channels, image_size)._standalone(path, norm)
+        return self._standalone(path, norm)
 
     def describe(self) -> dict[str, Any]:
         """The space in plain types, as in a YAML file: ``class_path`` and ``init_args``."""

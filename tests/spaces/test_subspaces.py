@@ -93,9 +93,9 @@ def test_a_part_keeps_text_cost_and_weights_of_the_whole() -> None:
     assert space.features(path) == path
     assert space.outline(path) == space.whole.outline(path)
     torch.manual_seed(0)
-    part = space.build_supernet(num_classes=3, image_size=8)
+    part = space.adapt(num_classes=3, image_size=8).build_supernet()
     torch.manual_seed(0)
-    whole = space.whole.build_supernet(num_classes=3, image_size=8)
+    whole = space.whole.adapt(num_classes=3, image_size=8).build_supernet()
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(part(x, path), whole(x, path))
 
