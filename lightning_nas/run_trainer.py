@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_nas import checkpoint
@@ -54,6 +54,7 @@ class RunTrainer(Trainer):
         default_root_dir: The run directory.
         logger: More loggers beside ``metrics.csv``, such as ``WandbRun``; False is none at all.
         callbacks: More callbacks. A RunCheckpoint among them takes the place of the usual one.
+        profiler: What times the parts of a step, such as ``simple``; None is nothing.
         kwargs: Everything else that Lightning's Trainer takes.
     """
 
@@ -63,9 +64,10 @@ class RunTrainer(Trainer):
         default_root_dir: str = "runs/default",
         logger: Logger | Iterable[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
+        profiler: Profiler | str | None = None,
         **kwargs: Any,
     ) -> None:
-        self._flags = kwargs
+        self._flags = kwargs if profiler is None else kwargs | {"profiler": profiler}
         self._logger = logger
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         # Lightning drops None nowhere and then fails on it; a sampler that is not given arrives as None.
@@ -84,7 +86,8 @@ class RunTrainer(Trainer):
                 *given,
                 *(RankAgreement(), *measured, ExactResume()),
             ],
-            **kwargs | ({} if bare or kwargs.get("profiler") else {"profiler": Unprofiled()}),
+            profiler=profiler if bare or profiler is not None else Unprofiled(),
+            **kwargs,
         )
         # It would save within the signal's handler, in the middle of a step. RunCheckpoint saves after the step.
         environment = self._accelerator_connector.cluster_environment

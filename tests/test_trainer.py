@@ -1,12 +1,15 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import short_runs
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.profilers import SimpleProfiler
 
 from lightning_nas.callbacks import MetricsFile, RunCheckpoint, RunDirectory
+from lightning_nas.run_trainer import Unprofiled
 from lightning_nas.trainer import NASTrainer
 
 
@@ -82,3 +85,12 @@ def test_lightning_does_not_save_within_the_handler_of_a_signal(
     environment = short_runs.trainer(tmp_path, devices=1)._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
+
+
+def test_profiling_is_left_out_unless_asked_for(tmp_path: Path) -> None:
+    def profiler(**flags: Any) -> object:
+        return NASTrainer(default_root_dir=str(tmp_path), **flags).profiler  # type: ignore[attr-defined]
+
+    assert isinstance(profiler(), Unprofiled)
+    assert isinstance(profiler(profiler="simple"), SimpleProfiler)
+    assert not isinstance(profiler(barebones=True), Unprofiled)
