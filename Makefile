@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on the first use; `make` alone lists the commands.
 .DEFAULT_GOAL := help
-.PHONY: help env ffcv chromium demo test faults bench check docs linkcheck format constraints
+.PHONY: help env ffcv chromium demo test faults bare lowest bench check docs linkcheck format constraints
 
 # The first Python on the path that is new enough and can make virtual environments.
 PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -40,13 +40,41 @@ demo: .venv/.complete  ## Run the demonstration.
 	$(BIN)/python examples/demo.py
 
 # One thread for each test process, because the processes fill the cores already.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline
+IN_PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300
+
 test: .venv/.complete  ## Run all tests and the examples in docstrings.
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
-		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300
+	$(ONE_THREAD) $(BIN)/python -m pytest $(IN_PARALLEL)
 
 faults: .venv/.complete  ## Break trainings, files and disks on purpose, and print what was survived.
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_MODE=offline \
-		$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300 tests/faults
+	$(ONE_THREAD) $(BIN)/python -m pytest --quiet $(IN_PARALLEL) tests/faults
+
+# Environments of their own, beside .venv: what pip installs without an extra, and the lowest versions that
+# pyproject.toml allows, without FFCV. The tests are a choice: some of every part that calls other packages.
+TEST_TOOLS := hypothesis pytest pytest-timeout pytest-xdist
+BARE_TESTS := tests/test_extras.py tests/test_cli.py tests/plots tests/samplers
+LOWEST_TESTS := tests/test_golden.py tests/test_cli.py tests/test_resume.py tests/test_checkpoint.py tests/test_extras.py \
+	tests/callbacks tests/commands tests/data tests/evaluation tests/export tests/plots tests/ranking tests/report \
+	tests/samplers tests/search tests/examples/test_wandb_dashboard.py
+
+bare: build/bare/.complete  ## Run a choice of tests where no extra is installed.
+	$(ONE_THREAD) build/bare/bin/python -m pytest --quiet $(IN_PARALLEL) -m 'not slow' $(BARE_TESTS)
+
+build/bare/.complete: pyproject.toml constraints.txt .venv/.complete
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/bare
+	$(BIN)/uv pip install --quiet --python build/bare --constraint constraints.txt --editable . $(TEST_TOOLS)
+	@touch $@
+
+# The golden test is slow, and what it is for. Old releases warn of one another: here no warning is an error.
+lowest: build/lowest/.complete  ## Run a choice of tests with the lowest versions that are supported.
+	$(ONE_THREAD) build/lowest/bin/python -m pytest --quiet $(IN_PARALLEL) -W default --disable-warnings \
+		-k 'golden or not slow' $(LOWEST_TESTS)
+
+build/lowest/.complete: pyproject.toml constraints.txt constraints-lowest.txt .venv/.complete
+	$(BIN)/uv venv --quiet --clear --python 3.11 build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest --constraint constraints-lowest.txt --editable '.[wandb,export,search]'
+	$(BIN)/uv pip install --quiet --python build/lowest --constraint constraints.txt $(TEST_TOOLS)
+	@touch $@
 
 bench: .venv/.complete  ## Run all benchmarks quickly, and write one table into docs/performance.md.
 	@sh make/nni.sh build/nni >/dev/null && nni="--nni build/nni/bin/python" || echo "NNI could not be installed, and is left out." >&2; \
@@ -75,8 +103,14 @@ format: .venv/.complete  ## Format the code and mend what ruff can mend.
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-constraints: .venv/.complete  ## Renew constraints.txt with the newest versions.
+# For Linux on x86-64 with Python 3.11.
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate pyproject.toml \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
+
+constraints: .venv/.complete  ## Renew constraints.txt with the newest versions, constraints-lowest.txt with the lowest.
 	{ printf '# Exact versions of everything, for Linux on x86-64 with Python 3.11. Renew with: make constraints\n'; \
-		$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --all-extras pyproject.toml \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28; } >constraints.new
+		$(COMPILE) --all-extras; } >constraints.new
 	mv constraints.new constraints.txt
+	{ printf '# The lowest versions that pyproject.toml allows, for: make lowest. Renew with: make constraints\n'; \
+		$(COMPILE) --resolution lowest-direct --extra wandb --extra export --extra search; } >constraints.new
+	mv constraints.new constraints-lowest.txt

@@ -162,7 +162,6 @@ def main(args: ArgsType = None) -> None:
             parser_kwargs={
                 "description": "Train, rank and measure one-shot supernets. Verbs without a trainer have a help of "
                 f"their own: {', '.join(commands.COMMANDS)}.",
-                "allow_abbrev": False,
             },
             args=given,
         )

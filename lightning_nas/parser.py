@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Collection
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -24,7 +24,17 @@ GIVEN = re.compile(r"G(?:ot|iven) value: (?:NestedArg\(key='.*', val=)?(.*?)\)?$
 
 
 class Parser(LightningArgumentParser):
-    """Refuses what it does not understand with a sentence, where jsonargparse prints pages of usage."""
+    """Refuses what it does not understand with a sentence, where jsonargparse prints pages of usage.
+
+    Keys are written out: an abbreviation would mean another key once one is added.
+
+    Args:
+        args: As for the parser of Lightning.
+        kwargs: The same.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, allow_abbrev=False)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Refuses.

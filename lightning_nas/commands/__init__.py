@@ -79,7 +79,6 @@ def run(verb: str, args: Sequence[str]) -> None:
         args=_switched([_with_underscores(arg) for arg in args], switches),
         as_positional=bool(positional),
         prog=f"lightning-nas {verb}",
-        allow_abbrev=False,
         parser_class=Parser,
     )
 

@@ -9,7 +9,7 @@ import torch
 
 from lightning_nas.data.augment import statistics_of_counts
 from lightning_nas.data.base import stratified_order
-from lightning_nas.data.beton import MANIFEST, BetonFile, Manifest, Mode
+from lightning_nas.data.beton import MANIFEST, BetonFile, Manifest, Mode, require_ffcv
 from lightning_nas.data.beton_writer import Encoding, readable, write_beton
 from lightning_nas.data.decoded import usable_cores
 from lightning_nas.data.folders import ImageFolders, LabelledFiles, held_out
@@ -47,8 +47,8 @@ def convert(
         workers: Threads; null for one per core.
 
     Raises:
-        NASError: A folder is not as described, an image cannot be read, an option is out of range, no space is left, or
-            out holds another conversion.
+        NASError: A folder is not as described, an image cannot be read, an option is out of range, no space is left,
+            out holds another conversion, or FFCV is not installed.
     """
     require_at_least(1, quality=quality, max_side=1 if max_side is None else max_side, workers=workers or 1)
     if quality > 100:
@@ -58,6 +58,7 @@ def convert(
     data, out = data.expanduser().resolve(), out.expanduser()
     folders = ImageFolders.list(data, "data")
     held_out(len(folders.train.files), val_fraction, batch_size=1)
+    require_ffcv()
     encoding = Encoding(mode, max_side, quality, compressed)
     manifest = Manifest(
         dataset=data.name,

@@ -41,6 +41,16 @@ def ffcv_imports() -> Iterator[None]:
         torch.set_num_threads(threads)  # which its import sets to 1
 
 
+def require_ffcv() -> None:
+    """Refuses what needs FFCV, before hours are spent on reading images.
+
+    Raises:
+        NASError: It cannot be imported.
+    """
+    with ffcv_imports():
+        import ffcv  # noqa: F401
+
+
 @dataclass(frozen=True)
 class BetonFile:
     """A file of images and labels.
