@@ -53,11 +53,14 @@ faults: .venv/.complete  ## Break trainings, files and disks on purpose, and pri
 # pyproject.toml allows, without FFCV. The tests are a choice: some of every part that calls other packages.
 TEST_TOOLS := hypothesis pytest pytest-timeout pytest-xdist
 BARE_TESTS := tests/test_extras.py tests/test_cli.py tests/plots tests/samplers
-LOWEST_TESTS := tests/test_golden.py tests/test_cli.py tests/test_resume.py tests/test_checkpoint.py tests/test_extras.py \
-	tests/callbacks tests/commands tests/data tests/evaluation tests/export tests/plots tests/ranking tests/report \
-	tests/samplers tests/search tests/examples/test_wandb_dashboard.py
+LOWEST_TESTS := $(BARE_TESTS) tests/test_golden.py tests/test_resume.py tests/test_checkpoint.py tests/evaluation tests/ranking \
+	tests/report tests/search/test_algorithms.py tests/data/test_digits.py tests/data/test_cifar.py \
+	$(addprefix tests/export/test_,onnx.py program.py running.py safetensors.py shipping.py) \
+	$(addprefix tests/commands/test_,describe.py export.py rank.py report.py) \
+	$(addprefix tests/callbacks/test_,ranking.py run_checkpoint.py wandb_run.py) tests/examples/test_wandb_dashboard.py
 
 bare: build/bare/.complete  ## Run a choice of tests where no extra is installed.
+	build/bare/bin/lightning-nas --help >/dev/null
 	$(ONE_THREAD) build/bare/bin/python -m pytest --quiet $(IN_PARALLEL) -m 'not slow' $(BARE_TESTS)
 
 build/bare/.complete: pyproject.toml constraints.txt .venv/.complete

@@ -7,6 +7,7 @@ import pytest
 import torch
 from gloo_workers import GlooPair
 
+from lightning_nas.data.beton import require_ffcv
 from lightning_nas.errors import NASError
 
 # The test processes share the cores, and sums in one thread are the same on every machine.
@@ -38,6 +39,12 @@ def _skipped_without_ffcv() -> Iterator[None]:
         if not absent or os.environ.get("LIGHTNING_NAS_REQUIRE_FFCV"):
             raise
         pytest.skip(f"{error}; `make ffcv` tells how to get it")
+
+
+@pytest.fixture
+def _ffcv() -> None:
+    """For tests of what is refused, which would otherwise meet the refusal for want of FFCV."""
+    require_ffcv()
 
 
 @pytest.fixture(autouse=True)

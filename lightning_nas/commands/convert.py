@@ -58,7 +58,6 @@ def convert(
     data, out = data.expanduser().resolve(), out.expanduser()
     folders = ImageFolders.list(data, "data")
     held_out(len(folders.train.files), val_fraction, batch_size=1)
-    require_ffcv()
     encoding = Encoding(mode, max_side, quality, compressed)
     manifest = Manifest(
         dataset=data.name,
@@ -69,6 +68,7 @@ def convert(
         split_seed=split_seed,
     )
     manifest = _continued(manifest, out)
+    require_ffcv()
     for split, labelled in (("train", folders.train), ("test", folders.test)):
         if split in manifest.files:
             continue

@@ -121,6 +121,7 @@ def test_other_images_do_not_continue_a_conversion(data: Path, tmp_path: Path) -
         convert(data=data, out=tmp_path / "out")
 
 
+@pytest.mark.usefixtures("_ffcv")
 def test_unreadable_images_are_refused_or_left_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +136,7 @@ def test_unreadable_images_are_refused_or_left_out(
     assert "59 images, 16.8 MB; 1 unreadable left out: train/cat/07.png\n" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("_ffcv")
 def test_a_class_without_readable_images(data: Path, tmp_path: Path) -> None:
     for file in (data / "val" / "dog").iterdir():
         file.write_bytes(b"none")

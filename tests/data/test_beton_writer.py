@@ -96,6 +96,7 @@ def test_pages_are_as_long_as_images_need(tmp_path: Path) -> None:
     assert np.array_equal(pixels_of(beton, 2), image + np.uint8(2))
 
 
+@pytest.mark.usefixtures("_ffcv")
 def test_an_image_larger_than_a_page_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     Image.new("RGB", (1700, 1700)).save(path)
@@ -108,6 +109,7 @@ def test_an_image_larger_than_a_page_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.beton").exists()
 
 
+@pytest.mark.usefixtures("_ffcv")
 @pytest.mark.parametrize("mode", ["raw", "jpg"])
 @pytest.mark.parametrize(("max_side", "width"), [(500, 1200), (None, 70_000)])
 def test_a_stripe_that_cannot_be_stored_is_named(
@@ -126,6 +128,7 @@ def test_a_stripe_that_cannot_be_stored_is_named(
         )
 
 
+@pytest.mark.usefixtures("_ffcv")
 def test_broken_images_are_told_or_left_out(tmp_path: Path, files: LabelledFiles) -> None:
     Path(files.files[7]).write_bytes(b"none")
     with pytest.raises(NASError, match=f"{Path(files.files[7]).name} cannot be decoded"):
