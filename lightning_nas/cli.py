@@ -19,6 +19,7 @@ from lightning_nas import (
     differentiable,
     fewshot,
     files,
+    groundtruth,
     retraining,
     samplers,
     search,
@@ -103,9 +104,10 @@ class NASCLI(LightningCLI):
         return trainer
 
     def before_groundtruth(self) -> None:
-        """Keeps the configuration, and refuses to mix the results of two."""
-        root = Path(self.trainer.default_root_dir)
-        shared = config.shared_config(self._parser("groundtruth"), self.config["groundtruth"])
+        """Refuses what cannot be measured and to mix the results of two configurations, and keeps this one."""
+        root, options = Path(self.trainer.default_root_dir), self.config["groundtruth"]
+        groundtruth.require_measurable(self.model.space, options.seeds, options.workers)
+        shared = config.shared_config(self._parser("groundtruth"), options, "groundtruth")
         config.require_unchanged(shared, root)
         config.save(shared, root)
 
@@ -114,20 +116,18 @@ class NASCLI(LightningCLI):
         root, options = Path(self.trainer.default_root_dir), self.config["retrain"]
         if options.number > 1:
             retraining.require_own_directory(root, options.ckpt_path)
-            config.require_unchanged(
-                config.shared_config(self._parser("retrain"), options, config.RETRAIN_KEYS), root
-            )
+            config.require_unchanged(config.shared_config(self._parser("retrain"), options, "retrain"), root)
 
     def before_fit_fewshot(self) -> None:
         """Keeps the configuration, also of every leaf, and refuses to mix the results of two."""
         root, options = Path(self.trainer.default_root_dir), self.config["fit_fewshot"]
-        shared = config.shared_config(self._parser("fit_fewshot"), options, config.FEWSHOT_KEYS)
+        shared = config.shared_config(self._parser("fit_fewshot"), options, "fit_fewshot")
         leaves = fewshot.read(Path(options.tree or root), self.model.space)
         folders = [leaves.folder(root, number) for number in range(len(leaves.parts))]
         # A command that was refused before it trained anything may be given again with other settings.
         if any((folder / "last.ckpt").is_file() for folder in (root, *folders)):
             config.require_unchanged(shared, root)
-        config.save(shared, root)
+        config.save(shared, root, "fit_fewshot")
         for folder, part in zip(folders, leaves.parts, strict=True):
             own = {key: shared[key] for key in config.KEYS}
             own["trainer"] = shared["trainer"] | {"default_root_dir": str(folder)}
@@ -150,6 +150,7 @@ def main(args: ArgsType = None) -> None:
             if given[0] in commands.COMMANDS:
                 commands.run(given[0], given[1:])
                 return
+            given = [given[0], *config.without_keys_of_others(given[0], given[1:])]
         _command_line(given)(
             SupernetModule,
             ImageDataModule,
@@ -172,6 +173,8 @@ def main(args: ArgsType = None) -> None:
         if (sentence := trouble(error) or files.trouble(error)) is not None:
             raise _end(sentence, 1) from error
         raise
+    except KeyboardInterrupt as interrupt:
+        raise _end("Interrupted", 1) from interrupt
 
 
 def _end(sentence: str, code: int) -> SystemExit:

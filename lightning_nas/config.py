@@ -1,5 +1,7 @@
 """The configuration that a run keeps: what was asked for, without what belongs to one call of one verb."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,27 +14,83 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning_nas.errors import NASError
 from lightning_nas.files import written_whole
 
+CONFIG = ("-c", "--config")
+
 KEYS = ("seed_everything", "trainer", "model", "data", "sampler", "data_sampler", "ranking")
 
-RETRAIN_KEYS = (*KEYS, "arch", "number", "inherit", "tricks")
+OWN_KEYS = {
+    "retrain": ("arch", "number", "inherit", "tricks"),
+    "learn": ("strategy", "alphas"),
+    "fit_fewshot": ("tree", "inherit", "halving"),
+}
+"""What verbs keep of their own beside ``KEYS``."""
 
-LEARN_KEYS = (*KEYS, "strategy", "alphas")
-
-FEWSHOT_KEYS = (*KEYS, "tree", "inherit", "halving")
+SAVED_BY = re.compile(r"# Saved by lightning-nas (\w+):")
 
 
-def shared_config(
-    parser: LightningArgumentParser, config: Namespace, keys: Sequence[str] = KEYS
-) -> dict[str, Any]:
-    """The settings of a run, in plain types; by default those that every verb understands."""
+def shared_config(parser: LightningArgumentParser, config: Namespace, verb: str) -> dict[str, Any]:
+    """The settings of a run, in plain types: those that every verb understands, and those of a verb that continues it."""
     dumped = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
-    return {key: dumped[key] for key in keys}
+    return {key: dumped[key] for key in (*KEYS, *OWN_KEYS.get(verb, ()))}
 
 
-def save(config: dict[str, Any], root: Path) -> None:
-    """Writes ``config.yaml``."""
+def save(config: dict[str, Any], root: Path, verb: str = "fit") -> None:
+    """Writes ``config.yaml``, which says by whom it was saved where that verb has keys of its own."""
+    own = ", ".join(OWN_KEYS.get(verb, ()))
+    head = f"# Saved by lightning-nas {verb}: other verbs leave out its own keys {own}\n" if own else ""
     with written_whole(root / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+        temporary.write_text(head + yaml.safe_dump(config, sort_keys=False))
+
+
+def without_keys_of_others(verb: str, args: Sequence[str]) -> list[str]:
+    """The arguments of a verb, where configs that another verb saved lack the keys of that one alone.
+
+    Args:
+        verb: With underscores.
+        args: What follows it.
+
+    Raises:
+        NASError: A config is no YAML.
+    """
+    divided = [arg.split("=", 1) if arg.startswith("--config=") else [arg] for arg in args]
+    flat = [part for parts in divided for part in parts]
+    return [
+        _understood(verb, Path(arg)) if option in CONFIG and _is_file(arg) else arg
+        for option, arg in itertools.pairwise(["", *flat])
+    ]
+
+
+def _is_file(arg: str) -> bool:
+    return "\n" not in arg and Path(arg).is_file()
+
+
+def _understood(verb: str, file: Path) -> str:
+    """The file, or what is left of it as YAML."""
+    text = read(file)
+    saved = SAVED_BY.match(text)
+    if saved is None or saved[1] == verb:
+        return str(file)
+    # The tree of the leaves is the one thing that the verbs of few-shot search have in common.
+    others = set(OWN_KEYS.get(saved[1], ())) - ({"tree"} if verb == "validate_fewshot" else set())
+    left = {key: value for key, value in yaml.safe_load(text).items() if key not in others}
+    return yaml.safe_dump(left, sort_keys=False)
+
+
+def read(file: Path) -> str:
+    """The text of a config.
+
+    Raises:
+        NASError: It is no YAML; the line is named.
+    """
+    try:
+        text = file.read_text()
+        yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f" line {error.problem_mark.line + 1}"
+        raise NASError(f"-c is {str(file)!r}, which is no YAML:{line} {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NASError(f"-c is {str(file)!r}, which is no YAML: {' '.join(str(error).split())}") from error
+    return text
 
 
 def require_unchanged(config: dict[str, Any], root: Path) -> None:
@@ -70,8 +128,7 @@ class SaveConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes it where a run begins or continues."""
         if trainer.is_global_zero:
-            keys = (
-                RETRAIN_KEYS if "arch" in self.config else LEARN_KEYS if "strategy" in self.config else KEYS
-            )
+            verb = "retrain" if "arch" in self.config else "learn" if "strategy" in self.config else "fit"
             # That of the trainer may be a folder below, where several networks are trained.
-            save(shared_config(self.parser, self.config, keys), Path(self.config.trainer.default_root_dir))
+            root = Path(self.config.trainer.default_root_dir)
+            save(shared_config(self.parser, self.config, verb), root, verb)

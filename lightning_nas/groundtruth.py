@@ -22,6 +22,7 @@ from lightning_nas.module import SupernetModule
 from lightning_nas.random import torch_seeded
 from lightning_nas.ranking import TableRow, write_table
 from lightning_nas.spaces import Path as Architecture
+from lightning_nas.spaces import SearchSpace
 from lightning_nas.threads import one_thread
 
 RUNS = "groundtruth_runs.csv"
@@ -67,12 +68,7 @@ def measure(
     Raises:
         NASError: The space is too large, or there is nothing to train.
     """
-    if seeds < 1 or workers < 1:
-        raise NASError(f"seeds is {seeds} and workers is {workers}: both are at least 1")
-    if module.space.size > ENUMERABLE:
-        raise NASError(
-            f"the space has {module.space.size:.3g} paths: ground truth can be measured for {ENUMERABLE}"
-        )
+    require_measurable(module.space, seeds, workers)
     networks = [Network(path, seed) for seed in range(seeds) for path in module.space]
     done = _finished(root / RUNS, module)
     todo = [network for network in networks if network not in done]
@@ -88,6 +84,23 @@ def measure(
     accuracies = np.array([[done[Network(path, seed)] for seed in range(seeds)] for path in module.space])
     _write(root / TABLE, module, data.name, accuracies)
     return accuracies
+
+
+def require_measurable(space: SearchSpace, seeds: int, workers: int) -> None:
+    """Refuses what ``measure`` cannot do.
+
+    Args:
+        space: Whose paths are trained.
+        seeds: Networks per path.
+        workers: Processes.
+
+    Raises:
+        NASError: The space is too large, or there is nothing to train or nobody to do it.
+    """
+    if seeds < 1 or workers < 1:
+        raise NASError(f"seeds is {seeds} and workers is {workers}: both are at least 1")
+    if space.size > ENUMERABLE:
+        raise NASError(f"the space has {space.size:.3g} paths: ground truth can be measured for {ENUMERABLE}")
 
 
 def _train_all(

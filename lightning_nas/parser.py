@@ -78,7 +78,8 @@ def sentence(message: str, options: Collection[str]) -> str:
     if found := NO_CLASS.search(message):
         return f"{key} is {found[1]}, which is no class that is known: valid are class paths"
     if found := REQUIRED.search(message):
-        return f"{found[1]} must be given"
+        # A verb stands in front of its keys; those of commands without a trainer may be given without dashes.
+        return re.sub(r"\b\w+\.", "--", found[1]) + " must be given"
     if EXPECTED.search(message) and GIVEN.search(message):
         return _unfit_value(key, message)
     return " ".join(message.split())

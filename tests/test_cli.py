@@ -228,9 +228,7 @@ def test_an_architecture_is_learnt_continued_and_its_weights_are_scored(tmp_path
         learn(tmp_path, "--strategy", "SNAS", "--ckpt_path", "last", "--alphas.lr", "0.01")
     assert (tmp_path / "config.yaml").read_text() == before
     scored = tmp_path / "scored"
-    kept = yaml.safe_load(before)
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump({key: kept[key] for key in ("model", "data")}))
-    given = ["-c", str(tmp_path / "model.yaml"), "--ckpt_path", str(tmp_path / "last.ckpt"), *TINY[-4:]]
+    given = ["-c", str(tmp_path / "config.yaml"), "--ckpt_path", str(tmp_path / "last.ckpt")]
     main(["validate", *given, "--ranking.paths", "2", "--trainer.default_root_dir", str(scored)])
     assert len(short_runs.table(scored / "ranking.csv")) == 2
 

@@ -27,6 +27,7 @@ NESTED = """Parser key "metric":
         ("unrecognized arguments: --nothing_like_it", "there is no key nothing_like_it"),
         (NESTED, "there is no key metric.estimator.batchs of lightning_nas.zeroshot.Snip"),
         ("Parser key \"a\":\n  Expected a <class 'int'>. Got value: x", "a is x: valid is int"),
+        ("the following arguments are required: fit.data", "--data must be given"),
         ("something new\n  in two lines", "something new in two lines"),
     ],
 )

@@ -327,8 +327,9 @@ def test_interrupted_while_it_draws_the_same_command_continues(
 
     with monkeypatch.context() as patched:
         patched.setattr("lightning_nas.plots.best_architectures", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="lightning-nas: Interrupted") as end:
             estimate(tmp_path, *args)
+    assert end.value.code == 1
     assert len(estimate(tmp_path, *args)) == 3
 
 

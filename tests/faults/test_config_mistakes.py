@@ -98,7 +98,7 @@ def table(_: int, folder: Path) -> tuple[list[str], str, str]:
 
 def broken_yaml(_: int, folder: Path) -> tuple[list[str], str, str]:
     (folder / "config.yaml").write_text("model: [1, 2\n")
-    return ["fit", *CONFIGS, "-c", str(folder / "config.yaml")], "config", "did not find expected"
+    return ["fit", *CONFIGS, "-c", str(folder / "config.yaml")], "config.yaml'", "is no YAML: line 2 "
 
 
 CALR = {"class_path": "lightning_nas.optim.calr.CaLR", "init_args": {"gamma_max": 4.0}}
@@ -141,7 +141,7 @@ MISTAKES: dict[str, Any] = {
         "stray",
         "a value follows its key",
     ),
-    "missing key": lambda *_: (["fit", *CONFIGS[:2]], "data", "must be given"),
+    "missing key": lambda *_: (["fit", *CONFIGS[:2]], "--data", "must be given"),
 }
 
 
