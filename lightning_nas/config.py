@@ -73,7 +73,7 @@ def _understood(verb: str, file: Path) -> str:
     # The tree of the leaves is the one thing that the verbs of few-shot search have in common.
     others = set(OWN_KEYS.get(saved[1], ())) - ({"tree"} if verb == "validate_fewshot" else set())
     left = {key: value for key, value in yaml.safe_load(text).items() if key not in others}
-    return yaml.safe_dump(left, sort_keys=False)
+    return str(yaml.safe_dump(left, sort_keys=False))
 
 
 def read(file: Path) -> str:
