@@ -304,8 +304,8 @@ def main() -> None:
     small = NASBench201(channels=4, cells=1, image_size=16)
     block = 10 if options.quick else LOG_EVERY
     settings = [
-        Setting("tiny", tiny, batch_size=50, block=block, rounds=7),
-        Setting("NAS-Bench-201, 4 channels, 1 cell", small, batch_size=64, block=block, rounds=7),
+        Setting("tiny", tiny, batch_size=50, block=block, rounds=15),
+        Setting("NAS-Bench-201, 4 channels, 1 cell", small, batch_size=64, block=block, rounds=15),
     ]
     if not options.quick:
         settings += [
