@@ -11,7 +11,9 @@ from lightning_nas.data.beton import ffcv_imports
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
-    path for path in (ROOT / "benchmarks").glob("*.py") if path.name not in ("measure.py", "nni_side.py")
+    path
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if path.name not in ("measure.py", "nni_side.py", "table.py")
 )
 
 
