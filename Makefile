@@ -52,8 +52,8 @@ faults: .venv/.complete  ## Break trainings, files and disks on purpose, and pri
 # Environments of their own, beside .venv: what pip installs without an extra, and the lowest versions that
 # pyproject.toml allows, without FFCV. The tests are a choice: some of every part that calls other packages.
 TEST_TOOLS := hypothesis pytest pytest-timeout pytest-xdist
-BARE_TESTS := tests/test_extras.py tests/test_cli.py tests/plots tests/samplers
-LOWEST_TESTS := $(BARE_TESTS) tests/test_golden.py tests/test_resume.py tests/test_checkpoint.py tests/evaluation tests/ranking \
+BARE_TESTS := tests/test_extras.py tests/test_cli.py tests/plots
+LOWEST_TESTS := $(BARE_TESTS) tests/samplers tests/test_golden.py tests/test_resume.py tests/test_checkpoint.py tests/evaluation tests/ranking \
 	tests/report tests/search/test_algorithms.py tests/data/test_digits.py tests/data/test_cifar.py \
 	$(addprefix tests/export/test_,onnx.py program.py running.py safetensors.py shipping.py) \
 	$(addprefix tests/commands/test_,describe.py export.py rank.py report.py) \

@@ -1,6 +1,5 @@
 """The supernet as a LightningModule: it owns the shared weights and trains the step's paths."""
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -12,7 +11,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import get_total_norm
-from torch.utils.hooks import RemovableHandle
 
 from lightning_nas import checkpoint
 from lightning_nas.data import classes_of
@@ -20,6 +18,7 @@ from lightning_nas.errors import NASError
 from lightning_nas.evaluation import Calibration, PartialScores, PathEvaluator, select_paths, track
 from lightning_nas.finite import require_finite_loss, require_finite_weights
 from lightning_nas.loggers import is_logged_step, log_metrics
+from lightning_nas.optim.active_mean import ActiveMean
 from lightning_nas.optim.schedule import Decay, Schedule, configure
 from lightning_nas.spaces import NormPolicy, Path, SearchSpace
 from lightning_nas.standalone import Origin, StandaloneModule
@@ -106,7 +105,7 @@ class SupernetModule(LightningModule):
         self.calibration: Calibration | None = None
         self.partial_scores: PartialScores | None = None
         self._coasting: list[str] = []
-        self._weighting: list[RemovableHandle] = []
+        self._active_mean = ActiveMean()
         self.losses: list[Tensor] = []
         self._set_aside: list[tuple[nn.Parameter, Tensor]] = []
 
@@ -215,7 +214,8 @@ class SupernetModule(LightningModule):
             return self._no_loss()
         share = 1.0 if self.grad_reduce == "sum" else 1 / len(self.paths)
         shares = [share * weight for weight in self.path_weights or (1.0,) * len(self.paths)]
-        self._weight_gradients()
+        if self.grad_reduce == "active_mean":
+            self._active_mean.begin(self.supernet, self.paths)
         for path, part in zip(self.paths[:-1], shares[:-1], strict=True):
             loss = self._loss(batch, path)
             with self._without_sync():
@@ -260,32 +260,10 @@ class SupernetModule(LightningModule):
 
     def on_train_batch_end(self, *_: object) -> None:
         """Takes the gradient weights of this step away."""
-        self._unweight_gradients()
+        self._active_mean.end()
         for parameter, gradient in self._set_aside:
             parameter.grad = gradient
         self._set_aside = []
-
-    def _unweight_gradients(self) -> None:
-        for handle in self._weighting:
-            handle.remove()
-        self._weighting = []
-
-    def _weight_gradients(self) -> None:
-        """Turns the mean over all paths into the mean over those that used a weight, where that is asked.
-
-        The hooks scale every gradient before it is added up, so accumulation, scaling and clipping see the
-        final gradients.
-        """
-        # Those of a step that an error or an interrupt cut short are still there.
-        self._unweight_gradients()
-        if self.grad_reduce != "active_mean" or len(self.paths) == 1:
-            return
-        uses = Counter(p for path in self.paths for p in self.supernet.path_parameters(path))
-        for parameter, count in uses.items():
-            if count < len(self.paths):
-                factor = len(self.paths) / count
-                handle = parameter.register_hook(lambda grad, factor=factor: grad * factor)
-                self._weighting.append(handle)
 
     def _log_step(self) -> None:
         # `self.log` costs half a millisecond, hence only on steps that are written.
@@ -345,14 +323,8 @@ class SupernetModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss and accuracy over the paths."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs loss and accuracy over the paths."""
-        self._log_scores("test")
-
-    def _log_scores(self, split: str) -> None:
         scores = self.evaluator.scores()
+        split = "test" if self.trainer.testing else "val"
         metrics = {
             f"{split}/loss": scores.loss.mean(),
             f"{split}/accuracy": scores.accuracy.mean(),
@@ -363,6 +335,7 @@ class SupernetModule(LightningModule):
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Class probabilities (N x classes) of ``predict_path`` and the true labels (N,)."""
