@@ -44,7 +44,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 WANDB_M
 IN_PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal --timeout 300
 
 test: .venv/.complete  ## Run all tests and the examples in docstrings.
-	$(ONE_THREAD) $(BIN)/python -m pytest $(IN_PARALLEL)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(IN_PARALLEL) --durations 15
 
 faults: .venv/.complete  ## Break trainings, files and disks on purpose, and print what was survived.
 	$(ONE_THREAD) $(BIN)/python -m pytest --quiet $(IN_PARALLEL) tests/faults

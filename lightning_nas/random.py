@@ -39,6 +39,7 @@ class Stream(IntEnum):
     GUMBEL = 20
     SPLITTING = 21
     LEAF = 22
+    FEASIBLE = 23
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -10,6 +10,7 @@ import numpy as np
 from lightning_nas.errors import NASError
 from lightning_nas.evaluation.selection import ENUMERABLE
 from lightning_nas.latency import LatencyTable
+from lightning_nas.random import Stream, generator
 from lightning_nas.spaces import Path, SearchSpace
 
 STARTS = 16
@@ -196,7 +197,7 @@ class FeasibleSpace:
         """The path that violates the constraints the least: of all, where there are not too many."""
         candidates: Iterable[Path] = self.space
         if self.space.size > ENUMERABLE:
-            rng = np.random.default_rng(0)
+            rng = generator(0, Stream.FEASIBLE)
             candidates = (self._climb(self.space.sample(rng), rng) for _ in range(STARTS))
         nearest = None
         for path in candidates:
