@@ -95,11 +95,7 @@ docs: .venv/.complete  ## Build the documentation into build/docs.
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs build/docs
 	@echo "build/docs/index.html"
 
-linkbench: .venv/.complete  ## Run all benchmarks quickly, and write one table into docs/performance.md.
-	@sh make/nni.sh build/nni >/dev/null && nni="--nni build/nni/bin/python" || echo "NNI could not be installed, and is left out." >&2; \
-		$(BIN)/python -m benchmarks.table $$nni
-
-check: .venv/.complete  ## Look up the external links of the documentation (needs a network).
+linkcheck: .venv/.complete  ## Look up the external links of the documentation (needs a network).
 	$(BIN)/sphinx-build -b linkcheck --quiet docs build/linkcheck
 
 format: .venv/.complete  ## Format the code and mend what ruff can mend.

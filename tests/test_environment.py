@@ -26,6 +26,14 @@ def test_torchvision_fits_torch() -> None:
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]
 
 
+def test_no_target_of_make_stands_twice() -> None:
+    listed = subprocess.run(
+        ["make", "help"], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert listed.stderr == ""
+    assert "make check " in listed.stdout
+
+
 @pytest.fixture
 def _same_threads_after() -> Iterator[None]:
     # Importing FFCV, and each of its loaders, sets the number of threads of the whole process.
