@@ -144,7 +144,11 @@ def main(args: ArgsType = None) -> None:
     _hush()
     given = sys.argv[1:] if args is None else args
     try:
-        if isinstance(given, list) and given:
+        if not given:
+            raise NASError(
+                f"a verb is missing: valid are {', '.join(v.replace('_', '-') for v in _verbs())}; lightning-nas VERB --help says more"
+            )
+        if isinstance(given, list):
             given = [_verb(given[0]), *given[1:]]
             _require_known_classes(given)
             if given[0] in commands.COMMANDS:
@@ -200,13 +204,17 @@ def _command_line(args: ArgsType) -> type[NASCLI]:
     return OneVerb
 
 
+def _verbs() -> list[str]:
+    return [*NASCLI.subcommands(), *commands.COMMANDS]
+
+
 def _verb(word: str) -> str:
     """A verb as its parser knows it, for those who write it with hyphens or with underscores.
 
     Raises:
         NASError: There is no such verb.
     """
-    known = {verb.replace("-", "_"): verb for verb in (*commands.COMMANDS, *NASCLI.subcommands())}
+    known = {verb.replace("-", "_"): verb for verb in _verbs()}
     if word.startswith("-"):
         return word  # an option before it
     name = word.replace("-", "_")

@@ -71,8 +71,10 @@ def sentence(message: str, options: Collection[str]) -> str:
         # The innermost one is named before its option, and that of an optimizer alone behind.
         name = (CLASS.findall(message[: found.start()]) or classes)[-1]
         return f"there is no key {key}.{found[1]} of {name}{nearest(found[1], _arguments(name))}"
-    if found := UNKNOWN_CLASS.search(message):
-        return f"{key}: {found[0]}{nearest(found[2], dir(import_module(found[1]))) if found[2] else ''}"
+    if (found := UNKNOWN_CLASS.search(message)) and found[3]:
+        return f"{key}: there is no module {found[3]!r} on the Python path: is its folder in PYTHONPATH?"
+    if found:
+        return f"{key}: {found[0]}{nearest(found[2], dir(import_module(found[1])))}"
     if found := NO_FILE.search(message):
         return f"{key} is {found[1]}, but there is no such file"
     if found := NO_CLASS.search(message):

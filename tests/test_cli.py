@@ -317,12 +317,26 @@ def test_a_checkpoint_of_another_space_is_refused(finished: Path, tmp_path: Path
     assert "was trained with channels [2, 2, 4]" in refusal("validate", tmp_path, *last)
 
 
+def test_a_command_without_a_verb_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 2
+    assert "a verb is missing: valid are fit, validate, test, " in (said := capsys.readouterr().err)
+    assert "fit-fewshot" in said
+
+
+def test_a_module_that_cannot_be_found_is_named(tmp_path: Path) -> None:
+    message = refusal("fit", tmp_path, "--model.space", "no_such_module.Space")
+    assert "there is no module 'no_such_module' on the Python path" in message
+
+
 def test_abbreviated_flags_are_refused(tmp_path: Path) -> None:
     message = refusal("fit", tmp_path, "--trainer.max_ep", "3")
     assert "there is no key trainer.max_ep; did you mean 'trainer.max_epochs'?" in message
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+# Those of jsonargparse, once in a process, are of Lightning's calls; pytest.warns raises them again.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_scoring_untrained_weights_is_said_aloud(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="ckpt_path is not given: untrained weights are scored"):
         run("validate", tmp_path)

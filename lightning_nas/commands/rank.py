@@ -214,9 +214,9 @@ def _criteria(subject: Subject, name: str, scores: Floats) -> dict[str, float]:
     if truth is not None and complexity is not None:
         found |= complexity_report(scores, truth, complexity[1])
     if truth is not None and complexity is not None and name == "accuracy":
-        found["convergence_tau"] = convergence_correlation(scores, truth, complexity[1])
+        found["complexity_convergence"] = convergence_correlation(scores, truth, complexity[1])
         if subject.guessing:
-            found["convergence_tau_learned"] = convergence_correlation(
+            found["complexity_convergence_learned"] = convergence_correlation(
                 scores, truth, complexity[1], above=subject.guessing
             )
     if subject.keys is not None:

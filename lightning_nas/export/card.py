@@ -124,7 +124,8 @@ def _normalised(normalisation: Normalisation) -> str:
     )
     return (
         f"Prepared as the test images of {normalisation.data} and normalised: `(pixels - mean) / std` of pixels from "
-        f"0 to 255, mean {mean} and standard deviation {std} per channel."
+        f"0 to 255 (values of another range, such as the 0 to 16 of scikit-learn's digits, are scaled to it first), mean {mean} "
+        f"and standard deviation {std} per channel."
     )
 
 

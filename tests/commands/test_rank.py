@@ -58,7 +58,7 @@ def test_all_criteria_of_one_ranking(tmp_path: Path, capsys: pytest.CaptureFixtu
     for name, value in ranking_metrics(accuracy, TRUTH).items():
         assert found[name] == pytest.approx(value)
     assert found["complexity_bias"] == complexity_bias(accuracy, TRUTH, PARAMS)
-    assert found["convergence_tau"] == convergence_correlation(accuracy, TRUTH, PARAMS)
+    assert found["complexity_convergence"] == convergence_correlation(accuracy, TRUTH, PARAMS)
     assert found["unscored"] == 0
     assert report["criteria"]["macs"]["kendall_tau"] == kendall_tau(MACS, TRUTH)
     assert report["criteria"]["-loss"]["kendall_tau"] == pytest.approx(found["kendall_tau"])
@@ -70,7 +70,7 @@ def test_all_criteria_of_one_ranking(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert table["kendall_tau"] == [
         f"{report['criteria'][name]['kendall_tau']:.4f}" for name in report["criteria"]
     ]
-    assert table["convergence_tau"][1:] == ["-", "-", "-"]
+    assert table["complexity_convergence"][1:] == ["-", "-", "-"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "rank.json",
         "score_vs_ground_truth.png",
